@@ -68,10 +68,12 @@ class Connection:
     """One accepted connection, as its behaviour and later its test see it.
 
     `at` and `ended_at` are monotonic seconds, `received` is what the client sent and was read,
-    `peer` its address. `wait` sleeps, but not past the end of the server.
+    `peer` its host and port. `wait` sleeps, but not past the end of the server.
     """
 
-    def __init__(self, channel: socket.socket, peer: object, stopping: threading.Event) -> None:
+    def __init__(
+        self, channel: socket.socket, peer: tuple[str, int], stopping: threading.Event
+    ) -> None:
         self.socket = channel
         self.peer = peer
         self.at = time.monotonic()
@@ -304,7 +306,7 @@ class Server:
         poll.register(wake, select.POLLIN)
         while all(fd != wake for fd, _ in poll.poll()):
             channel, peer = listener.accept()
-            connection = Connection(channel, peer, self._stopping)
+            connection = Connection(channel, peer[:2] or ("", 0), self._stopping)
             thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
             self._threads.append(thread)
             with self._changed:
