@@ -1,7 +1,8 @@
 """Installs the programs that the tests speak to, where that can be done: as root on Debian.
 
 Nothing it installs is started, now or at the next boot. What is there already is left alone.
-Elsewhere it says what it leaves out; the tests that need it are skipped, and with CI=true they fail.
+Elsewhere it says what it leaves out; the tests that need it are skipped. With CI=true, where a
+skipped test is a failed one, being unable to install is a failure too.
 """
 
 from __future__ import annotations
@@ -135,5 +136,7 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except subprocess.CalledProcessError as error:
-        sys.exit(f"could not install all servers: {error}")
+    except (OSError, subprocess.CalledProcessError) as error:
+        print("not all servers could be installed:", error, file=sys.stderr)
+        if os.environ.get("CI") == "true":
+            sys.exit(1)
