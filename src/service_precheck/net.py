@@ -1,0 +1,250 @@
+"""The only module that knows the interpreter's own C modules.
+
+`socket`, `threading`, `signal` and `queue` cost more to import than a whole gate may take, so
+sockets, threads, clocks and signals come from here: thin, blocking until a deadline, and tested on
+every supported CPython. A deadline is an absolute `monotonic()` time in seconds.
+"""
+
+from __future__ import annotations
+
+import _signal
+import _socket
+import _thread
+import errno
+import os
+import select
+import sys
+import time
+from _queue import Empty, SimpleQueue
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+__all__ = [
+    "AF_INET",
+    "AF_INET6",
+    "Empty",
+    "Lock",
+    "SimpleQueue",
+    "Socket",
+    "connect_error",
+    "family_of",
+    "hold_signals",
+    "is_address",
+    "monotonic",
+    "readable",
+    "spawn",
+    "start_connecting",
+    "udp",
+    "wait",
+    "why",
+]
+
+AF_INET = _socket.AF_INET
+AF_INET6 = _socket.AF_INET6
+SIGTERM, SIGINT, SIGHUP, SIGKILL, SIGCHLD = (
+    _signal.SIGTERM,
+    _signal.SIGINT,
+    _signal.SIGHUP,
+    _signal.SIGKILL,
+    _signal.SIGCHLD,
+)
+Socket = _socket.socket
+Lock = _thread.allocate_lock
+monotonic = time.monotonic
+sleep = time.sleep
+
+_FLAGS = _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC
+
+# Virtual memory a thread; what it touches is far less. glibc's default of 8 MiB would meet
+# RLIMIT_AS and some overcommit settings with a hundred threads.
+STACK = 256 * 1024
+
+
+def family_of(address: str) -> int | None:
+    """`AF_INET` or `AF_INET6` for a literal address (a zone such as `%eth0` allowed), else None."""
+    for family in (AF_INET, AF_INET6):
+        bare = address.partition("%")[0] if family == AF_INET6 else address
+        try:
+            _socket.inet_pton(family, bare)
+        except (OSError, ValueError):
+            continue
+        return family
+    return None
+
+
+def is_address(text: str) -> bool:
+    """Whether `text` is an IP address and not a name."""
+    return family_of(text) is not None
+
+
+def endpoint(address: str, port: int) -> tuple[str, int] | tuple[str, int, int, int]:
+    """What the kernel wants to be told for an address and a port.
+
+    Raises OSError (ENODEV) for an IPv6 zone that names no interface.
+    """
+    if family_of(address) == AF_INET:
+        return address, port
+    bare, _, zone = address.partition("%")
+    if not zone:
+        return bare, port, 0, 0
+    return bare, port, 0, int(zone) if zone.isdecimal() else _socket.if_nametoindex(zone)
+
+
+def start_connecting(address: str, port: int) -> Socket:
+    """A TCP socket whose connection to `address` is under way. Raises OSError if it failed at once."""
+    where = endpoint(address, port)
+    return _connecting(_socket.socket(AF_INET if len(where) == 2 else AF_INET6, _socket.SOCK_STREAM | _FLAGS), where)
+
+
+def start_connecting_unix(path: str) -> Socket:
+    """As `start_connecting`, to a Unix socket. A path that starts with `@` is in the abstract space."""
+    name: str | bytes = b"\0" + os.fsencode(path[1:]) if path.startswith("@") else path
+    return _connecting(_socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _FLAGS), name)
+
+
+def _connecting(sock: Socket, where: object) -> Socket:
+    try:
+        code = sock.connect_ex(where)  # type: ignore[arg-type]
+    except BaseException:
+        sock.close()
+        raise
+    if code not in (0, errno.EINPROGRESS):
+        sock.close()
+        raise OSError(code, os.strerror(code))
+    if code == 0 or where.__class__ is tuple:
+        with_no_delay(sock)
+    return sock
+
+
+def with_no_delay(sock: Socket) -> None:
+    """Send small messages at once; a Unix socket has no such option."""
+    if sock.family != _socket.AF_UNIX:
+        sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+
+
+def connect_error(sock: Socket) -> int:
+    """The errno of a connection that came to its end, 0 if it stands."""
+    return sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
+
+
+def udp(address: str, port: int) -> Socket:
+    """A UDP socket connected to one server, so that the kernel drops what others send.
+
+    The kernel picks its source port at random. Raises OSError.
+    """
+    where = endpoint(address, port)
+    sock = _socket.socket(AF_INET if len(where) == 2 else AF_INET6, _socket.SOCK_DGRAM | _FLAGS)
+    try:
+        sock.connect(where)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def wait(
+    reading: Iterable[Socket], writing: Iterable[Socket], deadline: float
+) -> dict[int, int]:
+    """Block until one of the sockets can be used or the deadline passes; the events by descriptor."""
+    poll = select.poll()
+    for sock in reading:
+        poll.register(sock.fileno(), select.POLLIN)
+    for sock in writing:
+        poll.register(sock.fileno(), select.POLLOUT)
+    left = deadline - monotonic()
+    # Rounded up: a timeout of 0 ms just before the deadline would spin.
+    return dict(poll.poll(max(0, int(left * 1000) + 1) if left > 0 else 0))
+
+
+def readable(sock: Socket, deadline: float) -> bool:
+    """Whether the socket has something to read (an end or an error counts) by the deadline."""
+    return bool(wait((sock,), (), deadline))
+
+
+def accepts(descriptor: int) -> bool:
+    """Whether a line can be written to the descriptor without blocking."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    return bool(poll.poll(0))
+
+
+# Each of these is about this machine and not about the dependency.
+_LOCAL = frozenset(
+    (
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOBUFS,
+        errno.ENOMEM,
+        errno.EADDRNOTAVAIL,
+        errno.EAFNOSUPPORT,
+        errno.EAGAIN,
+        errno.ENODEV,
+        errno.ENXIO,
+    )
+)
+_CAUSES = {
+    errno.ECONNREFUSED: ("refused", "refused the connection"),
+    errno.ETIMEDOUT: ("connect-timeout", "did not answer"),
+    errno.ECONNRESET: ("closed-early", "reset the connection"),
+    errno.EPIPE: ("closed-early", "closed the connection"),
+    errno.EHOSTUNREACH: ("unreachable", "cannot be reached (no route to the host, or a firewall says so)"),
+    errno.ENETUNREACH: ("unreachable", "cannot be reached (no route to its network)"),
+    errno.EACCES: ("unreachable", "cannot be reached (administratively prohibited)"),
+    errno.EPERM: ("unreachable", "cannot be reached (this host's own firewall)"),
+    errno.EHOSTDOWN: ("unreachable", "cannot be reached (the host is down)"),
+    errno.ENETDOWN: ("unreachable", "cannot be reached (the network is down)"),
+    errno.EPROTO: ("unreachable", "cannot be reached (protocol not accepted)"),
+    errno.ENOPROTOOPT: ("refused", "refused the connection (protocol unreachable)"),
+}
+
+
+def why(code: int) -> tuple[str, str]:
+    """The cause for an errno met while talking to a dependency, and its words after the address."""
+    if code in _LOCAL:
+        return "local", f"was not asked: {os.strerror(code)} (here, not there)"
+    return _CAUSES.get(code) or ("unreachable", f"cannot be reached ({os.strerror(code)})")
+
+
+def spawn(function: Callable[[], None], name: str) -> None:
+    """Run `function` in a daemonic thread called `name` (15 bytes of it). Raises RuntimeError if none can be had."""
+    _thread.stack_size(STACK)
+    _thread.start_new_thread(_named, (function, name))
+
+
+def _named(function: Callable[[], None], name: str) -> None:
+    try:
+        with open(f"/proc/self/task/{_thread.get_native_id()}/comm", "wb", 0) as comm:
+            comm.write(name.encode()[:15])
+    except OSError:
+        pass
+    function()
+
+
+_inherited: dict[int, object] = {}
+
+
+def hold_signals(handler: Callable[[int], None]) -> None:
+    """Call `handler` with the number of each signal that asks us to end; never one our parent ignored.
+
+    Kept short, since the kernel drops a signal that PID 1 has no handler for.
+    """
+    for number in (SIGTERM, SIGINT, SIGHUP):
+        inherited = _signal.getsignal(number)
+        _inherited[number] = inherited
+        if inherited is not _signal.SIG_IGN:
+            _signal.signal(number, lambda signum, _frame: handler(signum))
+
+
+def release_signals() -> None:
+    """Undo what `hold_signals` and the interpreter's own start changed; for `exec`."""
+    for number, inherited in _inherited.items():
+        _signal.signal(number, _signal.SIG_IGN if inherited is _signal.SIG_IGN else _signal.SIG_DFL)
+    for number in (_signal.SIGPIPE, _signal.SIGXFSZ, SIGCHLD):
+        _signal.signal(number, _signal.SIG_DFL)
+
+
+def brisk() -> None:
+    """Let the thread that takes signals and verdicts have the interpreter soon."""
+    sys.setswitchinterval(0.001)

@@ -1,0 +1,415 @@
+"""What a scheme and its options are, and what a target is once it is read.
+
+Each scheme publishes a table of its options; the parser, the error texts, the documentation and the
+completion come from that one table.
+"""
+
+from __future__ import annotations
+
+from .model import Frozen, Verdict, keep_secret
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .stream import Attempt
+
+
+class Wrong(ValueError):
+    """A value that its kind does not allow; the text says what is wrong and what would be right."""
+
+
+class Kind(Frozen):
+    """What values an option takes: `shape` as help shows it, `read` from text, `write` back to it."""
+
+    __slots__ = ("read", "shape", "write")
+    shape: str
+    read: Callable[[str], object]
+    write: Callable[[object], str]
+
+    def __init__(
+        self, shape: str, read: Callable[[str], object], write: Callable[[object], str] = str
+    ) -> None:
+        self._set(shape=shape, read=read, write=write)
+
+
+UNITS = (("ms", 0.001), ("us", 1e-6), ("h", 3600.0), ("m", 60.0), ("s", 1.0))
+
+
+def read_duration(text: str) -> float:
+    """A duration in seconds, written as Kubernetes and Go do: `1500ms`, `5m`, `1h30m`; a bare number
+    is seconds. Raises Wrong."""
+    rest = text.strip()
+    total = 0.0
+    try:
+        if rest.replace(".", "", 1).isdecimal() and rest.isascii():
+            return float(rest)
+        while rest:
+            digits = len(rest) - len(rest.lstrip("0123456789."))
+            number, rest = float(rest[:digits]), rest[digits:]
+            unit, size = next((u, size) for u, size in UNITS if rest.startswith(u))
+            total += number * size
+            rest = rest[len(unit) :]
+        if text.strip() and total < 1e9:
+            return total
+    except (ValueError, StopIteration):
+        pass
+    raise Wrong(f"{text!r} is no duration; write for example 500ms, 30s, 5m, 1h30m")
+
+
+def write_duration(value: object) -> str:
+    """The shortest exact spelling of a duration given in seconds."""
+    assert isinstance(value, int | float)
+    for unit, size in (("h", 3600), ("m", 60), ("s", 1)):
+        if value >= size and value == int(value) and int(value) % size == 0:
+            return f"{int(value) // size}{unit}"
+    milliseconds = round(value * 1000, 6)
+    return f"{int(milliseconds)}ms" if milliseconds == int(milliseconds) else f"{value!r}s"
+
+
+def _count(least: int, most: int = 1_000_000) -> Callable[[str], object]:
+    def read(text: str) -> int:
+        if not (text.isascii() and text.isdecimal() and len(text) < 9):
+            raise Wrong(f"{text!r} is no whole number")
+        if not least <= int(text) <= most:
+            raise Wrong(f"{text} is out of range; {least} to {most}")
+        return int(text)
+
+    return read
+
+
+_SIZES = {"": 1, "K": 1000, "M": 1000**2, "G": 1000**3, "KI": 1024, "MI": 1024**2, "GI": 1024**3}
+
+
+def _size(text: str) -> int:
+    upper = text.upper().removesuffix("B")
+    number = upper.rstrip("KMGI")
+    unit = upper[len(number) :]
+    if not (number.isascii() and number.isdecimal() and len(number) < 16) or unit not in _SIZES:
+        raise Wrong(f"{text!r} is no size; write bytes, or for example 4Ki, 10M")
+    return int(number) * _SIZES[unit]
+
+
+def _flag(text: str) -> bool:
+    if text in ("", "true"):
+        return True
+    if text == "false":
+        return False
+    raise Wrong(f"{text!r} is neither true nor false")
+
+
+def _text(text: str) -> str:
+    if not text:
+        raise Wrong("it is empty")
+    return text
+
+
+def _positive_duration(text: str) -> float:
+    duration = read_duration(text)
+    if duration <= 0:
+        raise Wrong(f"{text!r} is not longer than nothing")
+    return duration
+
+
+def choice(*values: str) -> Kind:
+    """The kind of one word out of a few."""
+
+    def read(text: str) -> str:
+        if text not in values:
+            raise Wrong(f"{text!r} is none of {', '.join(values)}")
+        return text
+
+    return Kind("|".join(values), read)
+
+
+def _write_flag(value: object) -> str:
+    return "true" if value else "false"
+
+
+TEXT = Kind("TEXT", _text)
+PATH = Kind("PATH", _text)
+FLAG = Kind("true|false", _flag, _write_flag)
+NUMBER = Kind("N", _count(1))
+COUNT = Kind("N", _count(0))
+SIZE = Kind("BYTES", _size)
+DURATION = Kind("DURATION", _positive_duration, write_duration)
+PORT = Kind("PORT", _count(1, 65535))
+
+
+class Option(Frozen):
+    """One option of a scheme: a row of its table.
+
+    `meaning` is one sentence for people; `default` is what holds when it is not given (None: nothing);
+    `many` says that it may be repeated (its value is then a tuple); `secret` that its value is masked.
+    """
+
+    __slots__ = ("default", "kind", "many", "meaning", "name", "secret")
+    name: str
+    kind: Kind
+    meaning: str
+    default: object
+    many: bool
+    secret: bool
+
+    def __init__(
+        self,
+        name: str,
+        kind: Kind,
+        meaning: str,
+        default: object = None,
+        *,
+        many: bool = False,
+        secret: bool = False,
+    ) -> None:
+        if many and default is None:
+            default = ()
+        self._set(
+            name=name, kind=kind, meaning=meaning, default=default, many=many, secret=secret
+        )
+
+    def default_text(self) -> str:
+        """The default as people would write it, empty where there is none."""
+        if self.default is None or self.default == ():
+            return ""
+        if self.many and isinstance(self.default, tuple):
+            return ", ".join(self.kind.write(value) for value in self.default)
+        return self.kind.write(self.default)
+
+
+NAME = Option("name", TEXT, "what this dependency is called in what people see")
+TIMEOUT = Option("timeout", DURATION, "after this long without holding it is not ready for good")
+# What every dependency takes. A group takes the first two.
+COMMON = (
+    NAME,
+    TIMEOUT,
+    Option("attempt-timeout", DURATION, "the time limit of one attempt"),
+    Option("successes", NUMBER, "how many good verdicts in a row it takes", 1),
+    Option("interval", DURATION, "the longest wait between two attempts"),
+)
+
+TLS_OPTIONS = (
+    Option("ca", PATH, "a file of certificates to trust instead of the system's"),
+    Option("server-name", TEXT, "the name asked for and expected, instead of the host"),
+    Option("min-days", COUNT, "how many days the certificate must still be valid"),
+    Option("alpn", TEXT, "a protocol to offer that the server must choose", many=True),
+    Option("cert", PATH, "a file with the client's certificate (PEM)"),
+    Option("key", PATH, "a file with its key (PEM), if it is not in the same file"),
+    Option("insecure", FLAG, "accept any certificate", False),
+)
+
+
+class Scheme(Frozen):
+    """A way to ask: one row of the scheme table.
+
+    `form` is what stands behind `://`: "name", "host:port", "url" (host, port, path, query) or "path".
+    `port` is the default port, None where one must be given. `floor` is the shortest wait between two
+    attempts in seconds; it follows from what an attempt costs the server. `proves` and `not_proves`
+    say, in one sentence each, what "ready" means. `probe` blocks until the attempt's deadline at most
+    and gives a verdict or raises NotReady. `check` looks at a target for what the option table cannot
+    say, before anything is probed, and gives what is wrong.
+    """
+
+    __slots__ = (
+        "attempt_timeout",
+        "check",
+        "example",
+        "floor",
+        "form",
+        "name",
+        "not_proves",
+        "options",
+        "port",
+        "probe",
+        "proves",
+    )
+    name: str
+    form: str
+    probe: Callable[[Target, Attempt], Verdict]
+    proves: str
+    not_proves: str
+    example: str
+    options: tuple[Option, ...]
+    port: int | None
+    floor: float
+    attempt_timeout: float
+    check: Callable[[Target], tuple[str, ...]] | None
+
+    def __init__(
+        self,
+        name: str,
+        form: str,
+        probe: Callable[[Target, Attempt], Verdict],
+        *,
+        proves: str,
+        not_proves: str,
+        example: str,
+        options: tuple[Option, ...] = (),
+        port: int | None = None,
+        floor: float = 0.025,
+        attempt_timeout: float = 5.0,
+        check: Callable[[Target], tuple[str, ...]] | None = None,
+    ) -> None:
+        self._set(
+            name=name,
+            form=form,
+            probe=probe,
+            proves=proves,
+            not_proves=not_proves,
+            example=example,
+            options=options,
+            port=port,
+            floor=floor,
+            attempt_timeout=attempt_timeout,
+            check=check,
+        )
+
+    def option(self, name: str) -> Option | None:
+        """The row of the table for an option's name, the common ones included."""
+        return next((option for option in (*self.options, *COMMON) if option.name == name), None)
+
+
+class Target(Frozen):
+    """A dependency as it was asked for: where, and with which options.
+
+    `host` is a name or an address without brackets. `path` starts with `/`, or is empty. `given`
+    holds the options that were written, in their order; `option` gives defaults too.
+    """
+
+    __slots__ = ("bare", "given", "host", "password", "path", "port", "query", "scheme", "user")
+    scheme: Scheme
+    host: str
+    port: int | None
+    path: str
+    query: str
+    user: str
+    password: str
+    given: tuple[tuple[str, object], ...]
+    bare: bool
+
+    def __init__(
+        self,
+        scheme: Scheme,
+        *,
+        host: str = "",
+        port: int | None = None,
+        path: str = "",
+        query: str = "",
+        user: str = "",
+        password: str = "",
+        given: tuple[tuple[str, object], ...] = (),
+        bare: bool = False,
+    ) -> None:
+        keep_secret(password)
+        for pair in query.split("&") if query else ():
+            value = pair.partition("=")[2]
+            if len(value) > 5:
+                keep_secret(value)
+        self._set(
+            scheme=scheme,
+            host=host,
+            port=port,
+            path=path,
+            query=query,
+            user=user,
+            password=password,
+            given=given,
+            bare=bare,
+        )
+
+    def values(self, name: str) -> tuple[object, ...]:
+        """The values of an option that may be repeated; its default if it was not given."""
+        given = tuple(value for option, value in self.given if option == name)
+        if given:
+            return given
+        option = self.scheme.option(name)
+        assert option is not None
+        assert isinstance(option.default, tuple)
+        return option.default
+
+    def option(self, name: str) -> object:
+        """The value of an option, or its default."""
+        for option, value in reversed(self.given):
+            if option == name:
+                return value
+        row = self.scheme.option(name)
+        assert row is not None, name
+        return row.default
+
+    def text(self, name: str) -> str:
+        """The value of a text option, empty if not given."""
+        value = self.option(name)
+        return value if isinstance(value, str) else ""
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """The values of a text option that may be repeated."""
+        return tuple(value for value in self.values(name) if isinstance(value, str))
+
+    def number(self, name: str) -> float | None:
+        """The value of a numeric option (a duration in seconds, a size in bytes), None if not given."""
+        value = self.option(name)
+        return value if isinstance(value, int | float) else None
+
+    def flag(self, name: str) -> bool:
+        """Whether a flag is set."""
+        return self.option(name) is True
+
+    def where(self) -> str:
+        """`host:port`, with brackets around an IPv6 address; the host alone without a port."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port is None else f"{host}:{self.port}"
+
+    def address(self) -> str:
+        """The target without its options, secrets masked."""
+        return self._spell(masked=True)
+
+    @property
+    def name(self) -> str:
+        """What people see of it: the `name` option, else the target without its options, secrets masked."""
+        return self.text("name") or self.address()
+
+    def __str__(self) -> str:
+        """The target with its options, secrets masked."""
+        return self._spell(masked=True) + self._spell_options(masked=True)
+
+    def spelled(self) -> str:
+        """The target in its canonical spelling, secrets included: what parses to an equal target."""
+        return self._spell(masked=False) + self._spell_options(masked=False)
+
+    def _spell(self, masked: bool) -> str:
+        where = self.where()
+        if self.bare:
+            return where
+        user = quoted(self.user, b":/")
+        if self.password:
+            user += ":***" if masked else f":{quoted(self.password, b':/')}"
+        query = self.query
+        if masked and query:
+            query = "&".join(
+                f"{key}=***" if equals else key
+                for key, equals, _ in (pair.partition("=") for pair in query.split("&"))
+            )
+        at = "@" if user else ""
+        mark = "?" if query else ""
+        return f"{self.scheme.name}://{user}{at}{where}{self.path}{mark}{query}"
+
+    def _spell_options(self, masked: bool) -> str:
+        spelled = ""
+        for name, value in self.given:
+            option = self.scheme.option(name)
+            assert option is not None
+            text = "***" if masked and option.secret else quoted(option.kind.write(value))
+            spelled += f"#{name}={text}"
+        return spelled
+
+
+_PLAIN = frozenset(
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'*+;=:/[]{}|^\"<> `\\"
+)
+
+
+def quoted(text: str, also: bytes = b"") -> str:
+    """`text` percent-encoded where a target needs it: `#%,()@?`, what is not ASCII, and `also`."""
+    raw = text.encode("utf-8", "surrogateescape")
+    return "".join(
+        chr(byte) if byte in _PLAIN and byte not in also else f"%{byte:02X}" for byte in raw
+    )

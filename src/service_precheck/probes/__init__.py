@@ -1,0 +1,1 @@
+"""The probes: one module a scheme, each a conversation over a stream, none knowing another."""

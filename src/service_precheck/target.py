@@ -1,0 +1,472 @@
+"""The grammar of targets: text in, a tree of targets and groups out, or every mistake in it.
+
+A scheme is only what stands before `://`. Options live in the fragment, which no protocol sends;
+each `#` begins one. Groups nest. Nothing here touches the network or a file.
+"""
+
+from __future__ import annotations
+
+from . import schemes
+from .errors import Mistake, OperatorError
+from .model import Frozen
+from .net import is_address
+from .options import COMMON, NAME, TIMEOUT, Option, Scheme, Target, Wrong, quoted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+GROUPS = ("all", "any", "quorum", "atleast", "not")
+GROUP_OPTIONS = (NAME, TIMEOUT)
+
+MOST_TARGETS = 10_000
+LONGEST = 65_536
+DEEPEST = 32
+
+
+class Group(Frozen):
+    """Targets taken together: holds when at least `need` members do; `not` when its one member is gone."""
+
+    __slots__ = ("kind", "label", "members", "need", "timeout")
+    kind: str
+    need: int
+    members: tuple[Node, ...]
+    label: str
+    timeout: float | None
+
+    def __init__(
+        self,
+        kind: str,
+        need: int,
+        members: tuple[Node, ...],
+        label: str = "",
+        timeout: float | None = None,
+    ) -> None:
+        self._set(kind=kind, need=need, members=members, label=label, timeout=timeout)
+
+    @property
+    def name(self) -> str:
+        """What people see of it."""
+        return self.label or self._spell([member.name for member in self.members])
+
+    def __str__(self) -> str:
+        """The group with its options, secrets masked."""
+        return self._spell([str(member) for member in self.members]) + self._spell_options()
+
+    def spelled(self) -> str:
+        """The group in its canonical spelling, secrets included."""
+        return self._spell([_as_member(member) for member in self.members]) + self._spell_options()
+
+    def _spell(self, members: list[str]) -> str:
+        need = [str(self.need)] if self.kind == "atleast" else []
+        return f"{self.kind}({', '.join(need + members)})"
+
+    def _spell_options(self) -> str:
+        spelled = f"#name={quoted(self.label)}" if self.label else ""
+        if self.timeout is not None:
+            spelled += f"#timeout={TIMEOUT.kind.write(self.timeout)}"
+        return spelled
+
+
+Node = Target | Group
+
+
+def _as_member(node: Node) -> str:
+    text = node.spelled()
+    return text if isinstance(node, Group) else text.replace(",", "%2C").replace(")", "%29")
+
+
+def leaves(node: Node) -> Iterator[Target]:
+    """The targets of a tree, from left to right."""
+    if isinstance(node, Target):
+        yield node
+    else:
+        for member in node.members:
+            yield from leaves(member)
+
+
+def parse(text: str) -> Node:
+    """The tree of one target. Raises OperatorError with every mistake in it."""
+    return parse_all([(text, "")]).members[0]
+
+
+def parse_all(texts: Iterable[tuple[str, str]]) -> Group:
+    """`all(...)` of the targets given as (text, place). Raises OperatorError with every mistake in them."""
+    members: list[Node] = []
+    mistakes: list[Mistake] = []
+    for text, place in texts:
+        reader = _Reader(text)
+        node = reader.read()
+        mistakes += [mistake.at(place) for mistake in reader.mistakes]
+        if node is not None:
+            members.append(node)
+        if len(members) > MOST_TARGETS or len(mistakes) > 100:
+            break
+    if len(members) > MOST_TARGETS:
+        mistakes.append(Mistake("", f"more than {MOST_TARGETS} targets"))
+    if mistakes:
+        raise OperatorError(tuple(mistakes))
+    return Group("all", len(members), tuple(members))
+
+
+def lines(text: str, source: str) -> Iterator[tuple[str, str]]:
+    """The targets of a file or a variable, one a line, with their places; comments left out.
+
+    A `#` at the start of a line or after white space begins a comment.
+    """
+    for number, line in enumerate(text.split("\n"), 1):
+        end = 0
+        while (end := line.find("#", end)) >= 0:
+            if end == 0 or line[end - 1].isspace():
+                line = line[:end]
+                break
+            end += 1
+        if line.strip():
+            yield line.strip(), f"{source}:{number}"
+
+
+class _Reader:
+    """Reads one target; collects what is wrong with it instead of stopping at the first mistake."""
+
+    __slots__ = ("at", "mistakes", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text.strip()
+        self.at = 0
+        self.mistakes: list[Mistake] = []
+
+    def read(self) -> Node | None:
+        text = self.text
+        if not text:
+            self._wrong("", "an empty target")
+        elif len(text) > LONGEST:
+            self._wrong(text[:60], f"a target of {len(text)} characters; {LONGEST} at most")
+        elif not text.isprintable():
+            strange = next(c for c in text if not c.isprintable())
+            self._wrong(text, f"it holds {strange!r}, which cannot be seen", "write %XX if it is meant")
+        elif "$(" in text and ")" in text[text.index("$(") :]:
+            start = text.index("$(")
+            variable = text[start : text.index(")", start) + 1]
+            self._wrong(
+                text,
+                f"{variable} was not replaced: the kubelet leaves undefined variables as they stand",
+                "define it in the container's env before it is used (a literal $( is written %24( )",
+            )
+        if self.mistakes:
+            return None
+        node = self._node(0)
+        if node is not None and self.at < len(text) and not self.mistakes:
+            self._wrong(text, f"{text[self.at :]!r} is left over", "a group ends with its last )")
+        return None if self.mistakes else node
+
+    def _wrong(self, given: str, wrong: str, right: str = "") -> None:
+        self.mistakes.append(Mistake(mask(given), wrong, right))
+
+    def _node(self, depth: int) -> Node | None:
+        text = self.text
+        kind = next((k for k in GROUPS if text.startswith(f"{k}(", self.at)), None)
+        if kind is not None:
+            if depth == DEEPEST:
+                self._wrong(text[:60], f"groups nested deeper than {DEEPEST}")
+                self.at = len(text)
+                return None
+            return self._group(kind, depth)
+        end = len(text)
+        if depth:
+            end = min((i for i in (text.find(",", self.at), text.find(")", self.at)) if i >= 0), default=end)
+        raw = text[self.at : end].strip()
+        self.at = end
+        if depth:
+            for encoded, literal in (("%2C", ","), ("%2c", ","), ("%29", ")")):
+                raw = raw.replace(encoded, literal)
+        return self._leaf(raw)
+
+    def _group(self, kind: str, depth: int) -> Group | None:
+        text = self.text
+        start = self.at
+        self.at += len(kind) + 1
+        need = self._need() if kind == "atleast" else 0
+        members: list[Node] = []
+        count = 0
+        while True:
+            self._skip_space()
+            if self.at >= len(text):
+                self._wrong(text[start:], f"{kind}( is not closed", "add the missing )")
+                return None
+            if text[self.at] == ")" and not count:
+                break
+            node = self._node(depth + 1)
+            count += 1
+            if node is not None:
+                members.append(node)
+            self._skip_space()
+            if self.at < len(text) and text[self.at] == ",":
+                self.at += 1
+                continue
+            if self.at < len(text) and text[self.at] == ")":
+                break
+            if self.at < len(text):
+                self._wrong(text[start:], f"{text[self.at :]!r} follows a member", "separate with ,")
+                self.at = len(text)
+            else:
+                self._wrong(text[start:], f"{kind}( is not closed", "add the missing )")
+            return None
+        self.at += 1
+        options = self._group_options(depth)
+        given = text[start : self.at]
+        if not count:
+            self._wrong(given, f"{kind}() holds nothing", f"{kind}(TARGET, ...)")
+            return None
+        if kind == "not" and count != 1:
+            self._wrong(given, f"not() of {count} targets", "not(any(...)) or not(all(...))")
+        if kind == "atleast":
+            if not 1 <= need <= count:
+                self._wrong(given, f"at least {need} of {count}", f"a number from 1 to {count}")
+        else:
+            need = {"all": count, "any": 1, "not": 1, "quorum": count // 2 + 1}[kind]
+        label, timeout = options.get("name", ""), options.get("timeout")
+        assert isinstance(label, str)
+        assert timeout is None or isinstance(timeout, float)
+        return Group(kind, need, tuple(members), label, timeout)
+
+    def _need(self) -> int:
+        text = self.text
+        comma = text.find(",", self.at)
+        number = text[self.at : comma if comma >= 0 else len(text)].strip()
+        if comma < 0 or not (number.isascii() and number.isdecimal() and len(number) < 7):
+            self._wrong(text, "atleast needs a number first", "atleast(2, a, b, c)")
+            self.at = len(text)
+            return 0
+        self.at = comma + 1
+        return int(number)
+
+    def _skip_space(self) -> None:
+        while self.at < len(self.text) and self.text[self.at] == " ":
+            self.at += 1
+
+    def _group_options(self, depth: int) -> dict[str, object]:
+        text = self.text
+        end = len(text)
+        if depth:
+            end = min((i for i in (text.find(",", self.at), text.find(")", self.at)) if i >= 0), default=end)
+        raw = text[self.at : end].strip()
+        if not raw.startswith("#"):
+            return {}
+        self.at = end
+        return dict(self._options(raw[1:].split("#"), GROUP_OPTIONS, "a group"))
+
+    def _leaf(self, raw: str) -> Target | None:
+        before = len(self.mistakes)
+        front, *options = raw.split("#")
+        if not front:
+            self._wrong(raw, "no target stands here")
+            return None
+        name, colon_slashes, rest = front.partition("://")
+        bare = not colon_slashes
+        if bare:
+            # What has a port is a connection; `[::1]` and `::1` are addresses either way.
+            name = "tcp" if ":" in front.rpartition("]")[2] else "dns"
+            rest = front
+        scheme = schemes.load(name.lower()) if name.isascii() and name else None
+        if scheme is None:
+            self._wrong(raw, f"there is no scheme {name!r}", _nearest(name, schemes.names(), "{}://"))
+            return None
+        parts = self._place(raw, rest, scheme, bare)
+        given = self._options(options, (*scheme.options, *COMMON), f"{scheme.name}://")
+        if len(self.mistakes) > before:
+            return None
+        target = Target(scheme, given=given, bare=bare, **parts)  # type: ignore[arg-type]
+        if scheme.check is not None:
+            for wrong in scheme.check(target):
+                self._wrong(raw, wrong)
+        return None if len(self.mistakes) > before else target
+
+    def _place(self, raw: str, rest: str, scheme: Scheme, bare: bool) -> dict[str, object]:
+        """What stands behind the scheme, as the fields of a Target."""
+        if scheme.form == "path":
+            if not rest.startswith("/"):
+                self._wrong(raw, "the path is not absolute", f"{scheme.name}:///{rest}")
+            return {"path": self._decoded(raw, rest)}
+        cut = min((i for i in (rest.find("/"), rest.find("?")) if i >= 0), default=len(rest))
+        authority, tail = rest[:cut], rest[cut:]
+        path, _, query = tail.partition("?")
+        if scheme.form != "url" and tail not in ("", "/"):
+            right = f"http://{rest}" if bare else f"{scheme.name}://{authority}"
+            self._wrong(raw, f"{tail!r} stands behind the {scheme.form}", right)
+        userinfo, at, where = authority.rpartition("@")
+        if at and scheme.form != "url":
+            self._wrong(raw, "a user stands before the host", f"{'' if bare else scheme.name + '://'}{where}")
+        user, _, password = userinfo.partition(":")
+        host, port = self._host_and_port(raw, where, scheme, bare)
+        parts: dict[str, object] = {"host": host, "port": port}
+        if scheme.form == "url":
+            if " " in tail:
+                self._wrong(raw, "a space in the path", tail.replace(" ", "%20"))
+            if not tail.isascii():
+                self._wrong(raw, "the path is not ASCII", quoted(tail, b"").replace("%3F", "?"))
+            parts |= {
+                "path": path or "/",
+                "query": query,
+                "user": self._decoded(raw, user),
+                "password": self._decoded(raw, password),
+            }
+        return parts
+
+    def _host_and_port(self, raw: str, where: str, scheme: Scheme, bare: bool) -> tuple[str, int | None]:
+        prefix = "" if bare else f"{scheme.name}://"
+        if where.startswith("["):
+            host, bracket, after = where[1:].partition("]")
+            host = host.replace("%25", "%")
+            if not bracket or not (is_address(host) and ":" in host) or (after and after[0] != ":"):
+                self._wrong(raw, f"{where!r} is no IPv6 address", f"{prefix}[2001:db8::1]:80")
+                return host, None
+            port_text = after[1:] if after else None
+        elif where.count(":") > 1:
+            right = f"{prefix}[{where}]:PORT" if is_address(where) else "an IPv6 address stands in brackets"
+            self._wrong(raw, f"{where!r} has more than one colon", right)
+            return where, None
+        else:
+            host, colon, after = where.partition(":")
+            port_text = after if colon else None
+            self._check_name(raw, host, scheme, prefix)
+        if scheme.form == "name":
+            if port_text is not None:
+                self._wrong(raw, "a name lookup has no port", f"{prefix}{host}")
+            if is_address(host):
+                self._wrong(raw, f"{host} is an address: there is nothing to look up", f"{_bracketed(host)}:PORT")
+            return host, None
+        if port_text is None:
+            if scheme.port is None:
+                self._wrong(raw, "the port is missing", f"{prefix}{_bracketed(host)}:PORT")
+            return host, scheme.port
+        if not (port_text.isascii() and port_text.isdecimal() and 0 < int(port_text[:9]) < 65536):
+            right = "1 to 65535"
+            if bare and host.lower() in schemes.BUILT_IN:
+                right = f"{host.lower()}://{port_text}"
+            self._wrong(raw, f"{port_text!r} is no port", right)
+            return host, None
+        return host, int(port_text)
+
+    def _check_name(self, raw: str, host: str, scheme: Scheme, prefix: str) -> None:
+        wrong, right = "", ""
+        bare = host.removesuffix(".")
+        labels = bare.split(".")
+        if not host:
+            wrong = "the host is missing"
+        elif not host.isascii():
+            wrong = "the name is not ASCII, and DNS asks for its xn-- form"
+            try:
+                right = prefix + host.encode("idna").decode("ascii")
+            except UnicodeError:
+                right = "a name of ASCII letters, digits and hyphens"
+        elif not all(c.isalnum() or c in "-_." for c in host):
+            strange = next(c for c in host if not (c.isalnum() or c in "-_."))
+            wrong = f"{strange!r} cannot stand in a name"
+        elif len(bare) > 253:
+            wrong = f"a name of {len(bare)} characters; 253 at most"
+        elif not all(labels):
+            wrong = "the name has an empty label"
+            right = prefix + ".".join(label for label in labels if label)
+        elif max(len(label) for label in labels) > 63:
+            wrong = "a label of the name is longer than 63 characters"
+        elif host.startswith("-"):
+            wrong = "a name does not begin with a hyphen"
+            right = "service-precheck --help lists the options"
+        elif len(labels) > 1 and all(x.isdecimal() for x in labels) and not is_address(host):
+            wrong = f"{host} is neither an address nor a name"
+        if wrong:
+            self._wrong(raw, wrong, right)
+
+    def _decoded(self, raw: str, text: str) -> str:
+        """`text` with its percent-encoding undone."""
+        if "%" not in text:
+            return text
+        out = bytearray()
+        at = 0
+        encoded = text.encode()
+        while at < len(encoded):
+            if encoded[at] != 0x25:
+                out.append(encoded[at])
+                at += 1
+                continue
+            try:
+                out += bytes.fromhex(encoded[at + 1 : at + 3].decode("ascii").ljust(2, "-"))
+            except ValueError:
+                self._wrong(raw, "a % that is not followed by two hexadecimal digits", "write %25 for %")
+                return ""
+            at += 3
+        try:
+            decoded = out.decode()
+        except UnicodeDecodeError:
+            self._wrong(raw, "its percent-encoding is not UTF-8")
+            return ""
+        if "\0" in decoded:
+            self._wrong(raw, "it holds a NUL byte")
+        return decoded
+
+    def _options(
+        self, texts: list[str], table: tuple[Option, ...], owner: str
+    ) -> tuple[tuple[str, object], ...]:
+        given: list[tuple[str, object]] = []
+        rows = {option.name: option for option in table}
+        for text in texts:
+            name, equals, encoded = text.partition("=")
+            option = rows.get(name)
+            if option is None:
+                shown = f"#{name}=***" if equals else f"#{name}"
+                self._wrong(shown, f"{owner} has no option {name!r}", _nearest(name, tuple(rows), "#{}=..."))
+                continue
+            if not option.many and any(known == name for known, _ in given):
+                self._wrong(f"#{name}", f"{name} is given twice")
+                continue
+            shown = "***" if option.secret else encoded
+            value = self._decoded(f"#{name}={shown}", encoded)
+            if not equals and option.kind.shape != "true|false":
+                self._wrong(f"#{name}", "the value is missing", f"#{name}={option.kind.shape}")
+                continue
+            try:
+                given.append((name, option.kind.read(value)))
+            except Wrong as error:
+                self._wrong(f"#{name}={shown}", "its value is not valid" if option.secret else str(error))
+        return tuple(given)
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _nearest(name: str, known: tuple[str, ...], form: str) -> str:
+    # Only on the way to exit 2: difflib is not for the gate's hot path.
+    from difflib import get_close_matches
+
+    near = get_close_matches(name.lower(), known, 1, 0.5)
+    if near:
+        return f"did you mean {form.format(near[0])}?"
+    return f"known are: {', '.join(known)}"
+
+
+def mask(text: str) -> str:
+    """Target text that may not parse, with everything masked that could be a secret.
+
+    Rather too much than too little: what stands between the first colon and the last `@`, every value
+    of a query, and the value of every option that is not known to be harmless.
+    """
+    scheme, slashes, rest = text.partition("://")
+    if not slashes:
+        scheme, rest = "", text
+    if "@" in rest:
+        before, _, after = rest.rpartition("@")
+        colon = before.find(":")
+        user = before[:colon] + ":***" if colon >= 0 else "***"
+        rest = f"{user}@{after}"
+    front, *options = rest.split("#")
+    if "?" in front:
+        path, _, query = front.partition("?")
+        pairs = [pair.partition("=") for pair in query.split("&")]
+        front = f"{path}?" + "&".join(f"{key}=***" if equals else key for key, equals, _ in pairs)
+    shown = [front]
+    harmless = {option.name for option in COMMON}
+    for option in options:
+        name, equals, _ = option.partition("=")
+        shown.append(option if name in harmless or not equals else f"{name}=***")
+    return f"{scheme}{slashes}{'#'.join(shown)}"
