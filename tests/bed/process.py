@@ -1,0 +1,520 @@
+"""Programs under test and programs that serve them, as child processes that never outlive a test.
+
+`Gate(*arguments)` runs the gate with everything captured:
+
+    with Gate("127.0.0.1:1", "--timeout", "1s") as gate:
+        gate.wait_output("refused")
+        done = gate.wait()                      # Finished(status, stdout, stderr, seconds, ...)
+
+| argument of `Gate`         | what it does                                                         |
+|----------------------------|----------------------------------------------------------------------|
+| `command=PIP`, `TOOLBOX`   | pip's script, or `precheck`, in place of the lean start (`GATE`)     |
+| `command=[...]`            | any program                                                          |
+| `inside=[world, cgroup]`   | in a `World`, with an `Etc`, under a `Cgroup`, as `PID1`             |
+| `env={...}`                | further variables; the child starts with PATH and LANG only          |
+| `stdin=`, `stdout=`, `...` | a descriptor or file; without, empty input and captured output       |
+| `tty=(80, 24)`             | stdout and stderr are one terminal of that size                      |
+| `user=12345`               | under that user and group id                                         |
+| `metered=True`             | cpu and peak memory of the child alone, in `Finished`                |
+
+| on a started gate                                   | |
+|------------------------------------------|-------------------------------------------------------|
+| `gate.pid`, `gate.signal(SIGTERM)`       | of the gate itself, also in a namespace               |
+| `gate.stdout`, `gate.stderr`             | what was written so far                               |
+| `wait_output(text)`, `wait(timeout)`     | fail with all output when it does not come            |
+| `fds()`, `threads()`, `signals("SigIgn")`| from /proc: descriptors, thread names, a set of signals|
+
+`Cgroup(memory=16 << 20, cpu=0.05, pids=20)` is a group of cgroup v1 that limits what runs inside.
+`Daemon(argv)` is a server program; `need("knotd", "knot")` finds one or skips.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import itertools
+import os
+import shlex
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Protocol, Self
+
+import pytest
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+SOURCE = Path(__file__).parents[2] / "src"
+# Coverage of children hooks into `site`, which the lean start leaves out.
+LEAN = [] if "COVERAGE_PROCESS_CONFIG" in os.environ else ["-IS"]
+START = (
+    "import sys; sys.path.insert(0, {path!r}); sys.argv[0] = {name!r}; "
+    "from service_precheck.{module} import main; sys.exit(main())"
+)
+GATE = shlex.split(os.environ.get("PRECHECK_TEST_GATE", "")) or [
+    sys.executable,
+    *LEAN,
+    "-c",
+    START.format(path=str(SOURCE), name="service-precheck", module="start"),
+]
+TOOLBOX = [
+    sys.executable,
+    "-c",
+    START.format(path=str(SOURCE), name="precheck", module="toolbox"),
+]
+PIP = [str(Path(sys.executable).with_name("service-precheck"))]
+
+# A child starts at the peak of the process that forked it, so that one is kept small.
+METER = """
+import os, sys, _signal
+report = int(sys.argv[1])
+child = os.fork()
+if not child:
+    os.close(report)
+    _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
+    _signal.signal(_signal.SIGXFSZ, _signal.SIG_DFL)
+    os.execvp(sys.argv[2], sys.argv[2:])
+os.write(report, b"%d\\n" % child)
+_, status, usage = os.wait4(child, 0)
+line = "%d %f %d\\n" % (status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
+os.write(report, line.encode())
+os._exit(0)
+"""
+
+
+Stream = int | IO[bytes]
+
+
+class Wrapper(Protocol):
+    """Something a program can run inside; the lower rank is the outer one."""
+
+    rank: int
+
+    @property
+    def prefix(self) -> list[str]:
+        """The words before the program's own."""
+        ...
+
+
+def need(program: str, package: str) -> str:
+    """Return the path of a program, or skip the test naming the Debian package that has it."""
+    path = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if path is None:
+        pytest.skip(f"needs {program} (Debian package {package})")
+    return path
+
+
+def need_root(why: str) -> None:
+    """Skip the test unless it runs as root."""
+    if os.geteuid() != 0:
+        pytest.skip(f"needs root ({why})")
+
+
+class Pid1:
+    """Runs a program as process 1 of a new pid namespace, with its own /proc."""
+
+    rank = 30
+
+    @property
+    def prefix(self) -> list[str]:
+        """The words before the program's own."""
+        need_root("a pid namespace")
+        unshare = need("unshare", "util-linux")
+        return [unshare, "--pid", "--fork", "--mount-proc", "--kill-child"]
+
+
+PID1 = Pid1()
+
+
+class Cgroup:
+    """A group of the cgroup v1 hierarchies, with limits in bytes, share of a cpu, processes."""
+
+    rank = 20
+    _numbers = itertools.count()
+
+    def __init__(
+        self, *, memory: int | None = None, cpu: float | None = None, pids: int | None = None
+    ) -> None:
+        self._limits: dict[str, dict[str, int]] = {}
+        if memory is not None:
+            self._limits["memory"] = {"memory.limit_in_bytes": memory}
+        if cpu is not None:
+            self._limits["cpu"] = {
+                "cpu.cfs_period_us": 100_000,
+                "cpu.cfs_quota_us": round(cpu * 100_000),
+            }
+        if pids is not None:
+            self._limits["pids"] = {"pids.max": pids}
+        name = f"bed-{os.getpid()}-{next(self._numbers)}"
+        self.folders = {kind: Path("/sys/fs/cgroup", kind, name) for kind in self._limits}
+
+    def __enter__(self) -> Self:
+        need_root("a cgroup")
+        for kind, folder in self.folders.items():
+            if not (folder.parent / "cgroup.procs").exists():
+                pytest.skip(f"needs the cgroup v1 hierarchy {folder.parent}")
+            folder.mkdir()
+            for name, value in self._limits[kind].items():
+                (folder / name).write_text(str(value))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for folder in self.folders.values():
+            end = time.monotonic() + 30
+            while folder.exists():
+                for pid in (folder / "cgroup.procs").read_text().split():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(int(pid), signal.SIGKILL)
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+                assert time.monotonic() < end, f"{folder} stays busy"
+                time.sleep(0.01)
+
+    @property
+    def prefix(self) -> list[str]:
+        """The words before the program's own."""
+        script = 'for f in {}; do echo $$ > "$f/cgroup.procs" || exit 125; done; exec "$@"'
+        folders = " ".join(shlex.quote(str(folder)) for folder in self.folders.values())
+        return ["/bin/sh", "-c", script.format(folders), "sh"]
+
+    @property
+    def peak(self) -> int:
+        """The most memory the group had, in bytes."""
+        return int((self.folders["memory"] / "memory.max_usage_in_bytes").read_text())
+
+    def stat(self, kind: str, file: str, field: str) -> int:
+        """Return a number of a file of the group: `stat("cpu", "cpu.stat", "nr_throttled")`."""
+        lines = (self.folders[kind] / file).read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.split()[0] == field)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a program ended: `status` as its parent's shell has it (128+N for a signal).
+
+    `seconds` is the time from start to end; `cpu` (seconds) and `peak` (bytes) only when metered.
+    """
+
+    status: int
+    stdout: str
+    stderr: str
+    seconds: float
+    cpu: float = 0.0
+    peak: int = 0
+
+
+def shell_status(code: int) -> int:
+    """Return the exit status as a shell tells it, from `Popen.returncode`."""
+    return 128 - code if code < 0 else code
+
+
+class Gate:
+    """A program under test; see the module's tables."""
+
+    def __init__(
+        self,
+        *arguments: str,
+        command: Sequence[str] = GATE,
+        inside: Sequence[Wrapper] = (),
+        env: Mapping[str, str] | None = None,
+        cwd: Path | str | None = None,
+        stdin: Stream = subprocess.DEVNULL,
+        stdout: Stream = subprocess.PIPE,
+        stderr: Stream = subprocess.PIPE,
+        tty: tuple[int, int] | None = None,
+        user: int | None = None,
+        metered: bool = False,
+    ) -> None:
+        self.argv = [*command, *arguments]
+        self._inside = sorted(inside, key=lambda wrapper: wrapper.rank)
+        self._env = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
+        self._env |= {key: value for key, value in os.environ.items() if "COVERAGE" in key}
+        self._env |= env or {}
+        self._cwd = cwd
+        self._streams: tuple[Stream, Stream, Stream] = (stdin, stdout, stderr)
+        self._tty = tty
+        self._user = user
+        self._metered = metered
+        self._written = {"stdout": bytearray(), "stderr": bytearray()}
+        self._changed = threading.Condition()
+        self._readers: list[threading.Thread] = []
+        self._ended_at = 0.0
+        self.pid = 0
+
+    def __enter__(self) -> Self:
+        words = [need("setpriv", "util-linux"), "--pdeathsig", "KILL"]
+        for wrapper in self._inside:
+            words += wrapper.prefix
+        if self._user is not None:
+            need_root("another user")
+            words += ["setpriv", f"--reuid={self._user}", f"--regid={self._user}"]
+            words += ["--clear-groups", "--pdeathsig", "KILL"]
+        report, pass_fds = -1, []
+        if self._metered:
+            report, writer = os.pipe()
+            pass_fds = [writer]
+            words += [sys.executable, "-I", "-S", "-c", METER, str(writer)]
+        stdin, stdout, stderr = self._streams
+        ours, theirs = {}, list(pass_fds)
+        if self._tty is not None:
+            ours["stdout"], terminal = self._open_terminal(*self._tty)
+            stdout = stderr = terminal
+            theirs.append(terminal)
+        self.started_at = time.monotonic()
+        self._popen: subprocess.Popen[bytes] = subprocess.Popen(
+            [*words, *self.argv],
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            env=self._env,
+            cwd=self._cwd,
+            pass_fds=pass_fds,
+            start_new_session=True,
+        )
+        for fd in theirs:
+            os.close(fd)
+        self._report = os.fdopen(report) if self._metered else None
+        ours |= {
+            name: pipe.fileno()
+            for name, pipe in (("stdout", self._popen.stdout), ("stderr", self._popen.stderr))
+            if pipe is not None
+        }
+        self._ours = ours
+        for name, fd in ours.items():
+            reader = threading.Thread(target=self._read, args=(name, fd), daemon=True)
+            reader.start()
+            self._readers.append(reader)
+        self.pid = self._find_pid()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._popen.pid, signal.SIGKILL)
+        self._popen.wait(30)
+        for reader in self._readers:
+            reader.join(30)
+        for stream in (self._popen.stdin, self._popen.stdout, self._popen.stderr, self._report):
+            if stream is not None:
+                stream.close()
+        if self._tty is not None:
+            os.close(self._ours["stdout"])
+
+    def _open_terminal(self, columns: int, lines: int) -> tuple[int, int]:
+        ours, theirs = os.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        self._env.setdefault("TERM", "xterm-256color")
+        return ours, theirs
+
+    def _find_pid(self) -> int:
+        pid = self._popen.pid
+        if any(isinstance(wrapper, Pid1) for wrapper in self._inside):
+            children = Path(f"/proc/{pid}/task/{pid}/children")
+            while self._popen.poll() is None:
+                with contextlib.suppress(OSError):
+                    if words := children.read_text().split():
+                        pid = int(words[0])
+                        break
+                time.sleep(0.001)
+        if self._report is None:
+            return pid
+        line = self._report.readline()
+        assert line, f"did not start: {self._popen.wait(30)} {self._told()}"
+        # Inside a pid namespace the meter knows its child under another number.
+        return int(line) if pid == self._popen.pid else pid
+
+    def _read(self, name: str, fd: int) -> None:
+        # A terminal whose other side is closed reads as EIO.
+        with contextlib.suppress(OSError):
+            while data := os.read(fd, 65536):
+                with self._changed:
+                    self._written[name] += data
+                    self._changed.notify_all()
+
+    @property
+    def stdout(self) -> str:
+        """What it wrote there so far."""
+        with self._changed:
+            return self._written["stdout"].decode("utf-8", "backslashreplace")
+
+    @property
+    def stderr(self) -> str:
+        """What it wrote there so far."""
+        with self._changed:
+            return self._written["stderr"].decode("utf-8", "backslashreplace")
+
+    @property
+    def stdin(self) -> IO[bytes]:
+        """Its standard input, when made with `stdin=subprocess.PIPE`."""
+        assert self._popen.stdin is not None
+        return self._popen.stdin
+
+    def running(self) -> bool:
+        """Say whether it has not ended yet."""
+        return self._popen.poll() is None
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        assert self.running(), f"has ended: {self._told()}"
+        os.kill(self.pid, number)
+
+    def _told(self) -> str:
+        return f"{shlex.join(self.argv)}\nstdout:\n{self.stdout}\nstderr:\n{self.stderr}"
+
+    def wait_output(self, text: str, timeout: float = 30.0) -> None:
+        """Return once it has written text to either stream; fail after `timeout` seconds."""
+        with self._changed:
+            found = self._changed.wait_for(
+                lambda: text in self.stdout or text in self.stderr, timeout
+            )
+        assert found, f"no {text!r} within {timeout} s from {self._told()}"
+
+    def wait(self, timeout: float = 50.0) -> Finished:
+        """Return how it ended; fail after `timeout` seconds."""
+        try:
+            code = self._popen.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"still runs after {timeout} s: {self._told()}") from None
+        seconds = time.monotonic() - self.started_at
+        for reader in self._readers:
+            reader.join(30)
+        if self._report is None:
+            return Finished(shell_status(code), self.stdout, self.stderr, seconds)
+        status, cpu, peak = self._report.readline().split()
+        code = os.waitstatus_to_exitcode(int(status))
+        return Finished(
+            shell_status(code), self.stdout, self.stderr, seconds, float(cpu), int(peak) * 1024
+        )
+
+    def proc(self, name: str) -> Path:
+        """Return a path below its /proc."""
+        return Path(f"/proc/{self.pid}/{name}")
+
+    def fds(self) -> dict[int, str]:
+        """Return its open descriptors and what they are open on."""
+        found = {}
+        for link in self.proc("fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                found[int(link.name)] = str(link.readlink())
+        return found
+
+    def threads(self) -> list[str]:
+        """Return the names of its threads."""
+        names = []
+        for task in self.proc("task").iterdir():
+            with contextlib.suppress(OSError):
+                names.append((task / "comm").read_text().rstrip("\n"))
+        return names
+
+    def status_line(self, field: str) -> str:
+        """Return a field of /proc/PID/status, such as `VmHWM`."""
+        lines = self.proc("status").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith(field))
+
+    def signals(self, field: str) -> set[int]:
+        """Return the signals in `SigBlk` (blocked), `SigIgn` (ignored) or `SigCgt` (handled)."""
+        mask = int(self.status_line(field), 16)
+        return {number for number in range(1, 65) if mask >> (number - 1) & 1}
+
+
+def run(*arguments: str, timeout: float = 50.0, **options: object) -> Finished:
+    """Run the gate to its end; takes what `Gate` takes."""
+    with Gate(*arguments, **options) as gate:  # type: ignore[arg-type]
+        return gate.wait(timeout)
+
+
+class Daemon:
+    """A server program: its output in `log`, stopped with all of its children."""
+
+    def __init__(
+        self,
+        *argv: str,
+        inside: Sequence[Wrapper] = (),
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self.argv = argv
+        self._inside = sorted(inside, key=lambda wrapper: wrapper.rank)
+        self._env = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"} | dict(env or {})
+        self._popen: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self._log = tempfile.TemporaryFile(prefix="bed-log-")
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+        self._log.close()
+
+    def start(self) -> None:
+        """Start the program, again after a `stop`."""
+        words = [need("setpriv", "util-linux"), "--pdeathsig", "KILL"]
+        for wrapper in self._inside:
+            words += wrapper.prefix
+        self._popen = subprocess.Popen(
+            [*words, *self.argv],
+            env=self._env,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            start_new_session=True,
+        )
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """End the program, by force if it does not go."""
+        popen, self._popen = self._popen, None
+        if popen is None:
+            return
+        for each in (number, signal.SIGCONT):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(popen.pid, each)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            popen.wait(10)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(popen.pid, signal.SIGKILL)
+        popen.wait(30)
+
+    def signal(self, number: int) -> None:
+        """Send the program and its children a signal; SIGSTOP makes any server hang."""
+        assert self._popen is not None, "not started"
+        os.killpg(self._popen.pid, number)
+
+    @property
+    def log(self) -> str:
+        """What the program wrote so far."""
+        size = os.fstat(self._log.fileno()).st_size
+        return os.pread(self._log.fileno(), size, 0).decode("utf-8", "backslashreplace")
+
+    def wait_until(self, holds: Callable[[], bool], timeout: float = 30.0) -> None:
+        """Return once `holds()`; fail when the program ends or `timeout` seconds are over."""
+        end = time.monotonic() + timeout
+        while not holds():
+            ended = None if self._popen is None else self._popen.poll()
+            told = f"{shlex.join(self.argv)}: {self.log[-4000:]}"
+            assert ended is None, f"ended with {ended}: {told}"
+            assert time.monotonic() < end, f"not there within {timeout} s: {told}"
+            time.sleep(0.01)
