@@ -106,5 +106,5 @@ python:
 	@touch $@
 
 dist/image.stamp: $(shell find src image -type f -not -name '*.pyc' 2>/dev/null) pyproject.toml | .venv/dev.stamp
-	$(BIN)/python image/build.py
+	$(BIN)/python -m image.build
 	@touch $@

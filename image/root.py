@@ -1,0 +1,207 @@
+"""The image's file system: what goes where, and from which package each file comes.
+
+Two layers. The lower one is Debian's and changes with Debian; the upper one is ours, so that a new
+release of ours costs a node only that. Neither holds a source file, a shell, or anything that can be
+written to.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import marshal
+import struct
+import subprocess
+import tempfile
+from pathlib import Path
+
+from image import closure
+from image.packages import Archive, Failed, Package
+
+# Debian's names: of the architecture, and of its folder of libraries.
+TRIPLETS = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
+LIBRARY = "usr/lib/python3.11"
+OURS = "usr/lib/service-precheck"
+CERTIFICATES = "etc/ssl/certs"
+# What libc opens by name when it is needed, so that no ELF header shows it: a daemonic thread that
+# wakes while the interpreter ends is ended by pthread_exit, which aborts without libgcc_s.
+OPENED_LATE = {"libc.so.6": ["libgcc_s.so.1"]}
+
+COMMANDS = {"service-precheck": "start", "precheck": "toolbox"}
+# An imported module is compiled already, a script never is: so it does no more than import. The
+# folder goes first, where one listing answers every import of ours.
+SCRIPT = """\
+#!/usr/bin/python3 -IS
+import sys
+
+sys.path.insert(0, "/{folder}")
+from service_precheck.{module} import main
+
+sys.exit(main())
+"""
+
+
+class File:
+    """A file, or a symbolic link where `link` is set. Who may run it is all there is to its mode."""
+
+    __slots__ = ("data", "executable", "link", "package")
+
+    def __init__(
+        self,
+        data: bytes = b"",
+        *,
+        package: Package | None = None,
+        executable: bool = False,
+        link: str = "",
+    ) -> None:
+        self.data = data
+        self.package = package
+        self.executable = executable
+        self.link = link
+
+
+Layer = dict[str, File]
+
+
+def build(archive: Archive, source: Path, licence: Path, openssl: list[str]) -> tuple[Layer, Layer]:
+    """Debian's layer and ours, files by path without a leading slash.
+
+    `source` is the folder of the package `service_precheck`, `openssl` the command that hashes
+    certificates on this machine.
+    """
+    minimal = archive.need("python3.11-minimal")
+    base = archive.need("libpython3.11-minimal")
+    rest = archive.need("libpython3.11-stdlib")
+    library = closure.Library(
+        [package.folder / LIBRARY for package in (base, rest)],
+        [package.folder / LIBRARY / "lib-dynload" for package in (base, rest)],
+    )
+    modules = closure.modules(source, library)
+
+    debian: Layer = {
+        "lib": File(link="usr/lib"),
+        "usr/bin/python3": File(link="python3.11", package=minimal),
+    }
+    ours: Layer = {}
+    binaries = [(_put(debian, minimal, "usr/bin/python3.11"), minimal)]
+    for path in modules.values():
+        if path.is_relative_to(source):
+            target = f"{OURS}/{path.relative_to(source.parent)}c"
+            ours[target] = File(compiled(path.read_bytes(), f"/{target[:-1]}"))
+            continue
+        package = next(p for p in (base, rest) if path.is_relative_to(p.folder))
+        target = str(path.relative_to(package.folder))
+        if path.suffix == ".so":
+            binaries.append((_put(debian, package, target), package))
+        else:
+            debian[f"{target}c"] = File(compiled(path.read_bytes(), f"/{target}"), package=package)
+    _loader(debian, archive, binaries[0][0])
+    _shared_libraries(debian, archive, binaries)
+    _certificates(debian, archive, openssl)
+    _about(debian, archive)
+
+    for path in sorted(source.rglob("*")):
+        if path.is_file() and path.suffix not in (".py", ".pyc") and path.name != "py.typed":
+            ours[f"{OURS}/{path.relative_to(source.parent)}"] = File(path.read_bytes())
+    for command, module in COMMANDS.items():
+        script = SCRIPT.format(folder=OURS, module=module)
+        ours[f"usr/bin/{command}"] = File(script.encode(), executable=True)
+    ours["usr/share/doc/service-precheck/copyright"] = File(licence.read_bytes())
+    return debian, ours
+
+
+def compiled(source: bytes, path: str) -> bytes:
+    """A module's .pyc that is never checked against its source, since there is none (PEP 552)."""
+    code = compile(source, path, "exec", dont_inherit=True, optimize=0)
+    header = importlib.util.MAGIC_NUMBER + struct.pack("<I", 1)  # a hash, not to be checked
+    return header + importlib.util.source_hash(source) + marshal.dumps(code)
+
+
+def _put(layer: Layer, package: Package, path: str) -> Path:
+    """Put a package's file where the package has it, under /usr. Gives the file itself."""
+    found = package.find(path)
+    if found is None:
+        raise Failed(f"{package.deb.name} has no {path}")
+    executable = bool(found.stat().st_mode & 0o100)
+    layer[path] = File(found.read_bytes(), package=package, executable=executable)
+    return found
+
+
+def _loader(layer: Layer, archive: Archive, python: Path) -> None:
+    """The dynamic loader, at the path that is written into every program."""
+    libc = archive.need("libc6")
+    path = closure.Binary(python).interpreter().lstrip("/")
+    link = libc.find(path)
+    if link is None:
+        raise Failed(f"{libc.deb.name} has no {path}")
+    real = f"usr/lib/{TRIPLETS[archive.architecture]}/{link.readlink().name}"
+    _put(layer, libc, real)
+    folder, _, name = path.partition("/")
+    if folder != "lib":
+        layer[folder] = File(link=f"usr/{folder}")
+    layer[f"usr/{folder}/{name}"] = File(link=f"/{real}", package=libc)
+
+
+def _shared_libraries(layer: Layer, archive: Archive, binaries: list[tuple[Path, Package]]) -> None:
+    """Every shared library that the binaries ask for, from the packages that theirs depend on."""
+    folder = f"usr/lib/{TRIPLETS[archive.architecture]}"
+    todo = list(binaries)
+    while todo:
+        binary, owner = todo.pop()
+        wanted = closure.Binary(binary).needed()
+        for name in [*wanted, *(late for w in wanted for late in OPENED_LATE.get(w, []))]:
+            if f"{folder}/{name}" in layer or name.startswith("ld-linux"):
+                continue
+            provider = _provider(archive, owner, f"{folder}/{name}")
+            todo.append((_put(layer, provider, f"{folder}/{name}"), provider))
+
+
+def _provider(archive: Archive, owner: Package, path: str) -> Package:
+    seen = [owner.name]
+    for name in seen:
+        package = archive.get(name)
+        if package and package.find(path):
+            return package
+        if package and len(seen) < 100:
+            seen += [depended for depended in package.depends() if depended not in seen]
+    raise Failed(f"no package that {owner.name} depends on has {path}")
+
+
+def _certificates(layer: Layer, archive: Archive, openssl: list[str]) -> None:
+    """The public roots, each under the hash of its subject, where OpenSSL looks one up.
+
+    A folder of hashes costs a third of what one bundle does: only the root that is asked for is
+    read and parsed.
+    """
+    package = archive.need("ca-certificates")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        for root in sorted((package.folder / "usr/share/ca-certificates").rglob("*.crt")):
+            (folder / root.name).write_bytes(root.read_bytes())
+        subprocess.run([*openssl, "rehash", folder], check=True)
+        for link in sorted(folder.iterdir()):
+            if link.is_symlink():
+                layer[f"{CERTIFICATES}/{link.name}"] = File(link.read_bytes(), package=package)
+    # Where OpenSSL itself looks by default.
+    layer["usr/lib/ssl/certs"] = File(link=f"/{CERTIFICATES}")
+
+
+def _about(layer: Layer, archive: Archive) -> None:
+    """What scanners and lawyers read: the distribution, the packages, their copyright."""
+    release = archive.need("base-files")
+    _put(layer, release, "usr/lib/os-release")
+    layer["etc/os-release"] = File(link="../usr/lib/os-release", package=release)
+    for package in {file.package for file in layer.values() if file.package}:
+        layer[f"var/lib/dpkg/status.d/{package.name}"] = File(
+            package.control.encode(), package=package
+        )
+        path = f"usr/share/doc/{package.name}/copyright"
+        layer[path] = File(_copyright(archive, package).read_bytes(), package=package)
+
+
+def _copyright(archive: Archive, package: Package) -> Path:
+    for candidate in [package, *(archive.get(name) for name in package.depends())]:
+        # Packages of one source often share a folder: a link into another package.
+        path = candidate and candidate.folder / f"usr/share/doc/{candidate.name}/copyright"
+        if candidate and path and path.exists() and candidate.source == package.source:
+            return path
+    raise Failed(f"{package.deb.name} has no copyright file")
