@@ -14,6 +14,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+pytest_plugins = ["tests.bed.fixtures"]
+
 IN_CI = os.environ.get("CI") == "true"
 
 

@@ -8,7 +8,6 @@ import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,13 +25,6 @@ from tests.bed.pages import (
     redirect,
     slow,
 )
-
-
-@pytest.fixture
-def pages() -> Iterator[ScriptedHTTP]:
-    """Return a server without any page."""
-    with ScriptedHTTP() as scripted:
-        yield scripted
 
 
 def get(pages: ScriptedHTTP, path: str, headers: dict[str, str] | None = None) -> tuple[int, bytes]:

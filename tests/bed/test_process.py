@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -165,3 +167,11 @@ def test_daemon_is_watched_and_stopped() -> None:
     with Daemon("/bin/sh", "-c", "echo broken; exit 9") as daemon:
         with pytest.raises(AssertionError, match="ended with 9"):
             daemon.wait_until(lambda: False)
+
+
+def test_fixture_starts_and_ends_gates(gate: Callable[..., Gate], folder: Path) -> None:
+    """The fixture gives a started gate, and a folder short enough for unix sockets."""
+    started = gate(command=WAITER, cwd=folder)
+    started.wait_output("up")
+    assert started.proc("cwd").readlink() == folder.resolve()
+    assert len(str(folder / "some-longer-name.sock")) < 80
