@@ -231,9 +231,7 @@ def shown(server: Server) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
-def _no_answer(
-    name: str, servers: list[Server], failed: dict[Server, tuple[str, str]]
-) -> NotReady:
+def _no_answer(name: str, servers: list[Server], failed: dict[Server, tuple[str, str]]) -> NotReady:
     silent = [shown(server) for server in servers if server not in failed]
     told = [f"{shown(server)} {words}" for server, (_, words) in failed.items()]
     causes = {cause for cause, _ in failed.values()}

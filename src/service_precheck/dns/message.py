@@ -16,7 +16,6 @@ RCODES = ("NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED")
 
 # What fits the smallest IPv6 MTU without fragments (RFC 9715 recommends 1232 and up to 1400).
 UDP_SIZE = 1232
-MOST_LABELS = 128
 MOST_RECORDS = 4096
 
 
@@ -179,15 +178,18 @@ def _value(wire: bytes, at: int, end: int, rtype: int) -> tuple[str | None, int]
     if rtype == AAAA and end - at == 16:
         return _ipv6(wire[at:end]), 0
     if rtype in (CNAME, NS):
-        return _name(wire, at)[0], 0
+        return _name_to(wire, at, end), 0
     if rtype == SRV:
-        target, _ = _name(wire, at + 6)
+        target = _name_to(wire, at + 6, end)
         return f"{_u16(wire, at)} {_u16(wire, at + 2)} {_u16(wire, at + 4)} {target}", 0
     if rtype == TXT:
         texts = []
         while at < end:
-            texts.append(wire[at + 1 : min(at + 1 + wire[at], end)])
-            at += 1 + wire[at]
+            after = at + 1 + wire[at]
+            if after > end:
+                raise BadMessage("a text longer than its record")
+            texts.append(wire[at + 1 : after])
+            at = after
         return b"".join(texts).decode("utf-8", "backslashreplace"), 0
     if rtype == SOA:
         if end - at < 22:
@@ -198,26 +200,35 @@ def _value(wire: bytes, at: int, end: int, rtype: int) -> tuple[str | None, int]
     return None, 0
 
 
+def _name_to(wire: bytes, at: int, end: int) -> str:
+    name, after = _name(wire, at)
+    if after != end:
+        raise BadMessage("a name that does not fill its record")
+    return name or "."
+
+
 def _u16(wire: bytes, at: int) -> int:
     return wire[at] << 8 | wire[at + 1]
 
 
 def _name(wire: bytes, at: int) -> tuple[str, int]:
-    """The name at an offset, and the offset after it. Pointers must point backwards, so that none can loop."""
+    """The name at an offset, and the offset after it. Each pointer points to before where the last
+    one led, so that none can loop."""
     labels: list[str] = []
     after = -1
-    size = 0
+    start = at
+    size = 1
     while True:
         length = wire[at]
         if length == 0:
             break
         if length >= 0xC0:
             target = (length & 0x3F) << 8 | wire[at + 1]
-            if target >= at:
+            if target >= start:
                 raise BadMessage("a compression pointer that does not point back")
             if after < 0:
                 after = at + 2
-            at = target
+            at = start = target
             continue
         if length >= 0x40:
             raise BadMessage("a label of an unknown kind")
@@ -225,7 +236,7 @@ def _name(wire: bytes, at: int) -> tuple[str, int]:
         if len(raw) < length:
             raise BadMessage("a label longer than the message")
         size += length + 1
-        if size > 255 or len(labels) >= MOST_LABELS:
+        if size > 255:
             raise BadMessage("a name longer than 255 bytes")
         labels.append(_label(raw))
         at += 1 + length
@@ -237,7 +248,11 @@ def _label(raw: bytes) -> str:
     if raw.isalnum():
         return raw.decode("ascii").lower()
     return "".join(
-        f"\\{byte:03d}" if byte < 33 or byte > 126 else f"\\{byte:c}" if byte in b".\\" else f"{byte:c}"
+        f"\\{byte:03d}"
+        if byte < 33 or byte > 126
+        else f"\\{byte:c}"
+        if byte in b".\\"
+        else f"{byte:c}"
         for byte in raw
     ).lower()
 

@@ -311,7 +311,9 @@ class _Poll:
         if rcode == message.NXDOMAIN:
             return blocked("name-not-found", f"no such name: {candidate.name}", again=again)
         alias = f" (an alias for {via})" if via != candidate.name else ""
-        return blocked("no-addresses", f"{candidate.name}{alias} exists, without addresses", again=again)
+        return blocked(
+            "no-addresses", f"{candidate.name}{alias} exists, without addresses", again=again
+        )
 
     def _summary(self, obstacles: list[tuple[Candidate, NotReady]]) -> NotReady:
         """The one obstacle to tell of. A name that exists says most; then a server that failed on a
