@@ -77,6 +77,10 @@ def build(archive: Archive, source: Path, licence: Path, openssl: list[str]) -> 
     )
     modules = closure.modules(source, library)
 
+    for command, module in COMMANDS.items():
+        if f"{source.name}.{module}" not in modules:
+            raise Failed(f"{source} has no module {module}, which {command} starts")
+
     debian: Layer = {
         "lib": File(link="usr/lib"),
         "usr/bin/python3": File(link="python3.11", package=minimal),

@@ -53,7 +53,7 @@ class Image:
 
     def blob(self, descriptor: Json) -> bytes:
         """Return what a descriptor names, having checked its size and digest."""
-        name = descriptor["digest"].removeprefix("sha256:")
+        name = str(descriptor["digest"]).removeprefix("sha256:")
         data = (self._folder / "blobs/sha256" / name).read_bytes()
         assert len(data) == descriptor["size"]
         assert hashlib.sha256(data).hexdigest() == name
@@ -106,7 +106,6 @@ class Container(Gate):
         runc = need("runc", "runc")
         settings = image.config["config"]
         own_user, own_group = map(int, settings["User"].split(":"))
-        nobody: list[str] = []
         resources: Json = {"devices": [{"allow": False, "access": "rwm"}]}
         if memory is not None:
             resources["memory"] = {"limit": memory, "swap": memory}
@@ -124,10 +123,7 @@ class Container(Gate):
                 "args": [*(entrypoint or settings["Entrypoint"]), *arguments],
                 "env": settings["Env"],
                 "cwd": settings["WorkingDir"],
-                "capabilities": {
-                    kind: nobody
-                    for kind in ("bounding", "effective", "inheritable", "permitted", "ambient")
-                },
+                "capabilities": {"bounding": [], "effective": [], "permitted": []},
                 "noNewPrivileges": True,
             },
             "root": {"path": str(root), "readonly": True},

@@ -18,7 +18,7 @@ from types import CodeType
 import pytest
 
 from tests.bed.process import need
-from tests.image.containers import Image
+from tests.image.containers import Image, Json
 
 ROOT = Path(__file__).parents[2]
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "service-precheck")
@@ -76,7 +76,7 @@ def test_every_shared_library_is_there(image: Image, tmp_path: Path) -> None:
     for name, data in files.items():
         if data[:4] == b"\x7fELF":
             (tmp_path / "elf").write_bytes(data)
-            command = [readelf, "--dynamic", tmp_path / "elf"]
+            command = [readelf, "--dynamic", str(tmp_path / "elf")]
             printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             needed = set(re.findall(r"\(NEEDED\).*\[(.+)\]", printed))
             assert needed <= libraries, name
@@ -141,7 +141,7 @@ def test_roots_are_found_under_openssls_hash(own_image: Image, tmp_path: Path) -
     assert len(roots) > 100
     for name, data in roots.items():
         (tmp_path / "root.pem").write_bytes(data)
-        command = [openssl, "x509", "-in", tmp_path / "root.pem", "-noout", "-subject_hash"]
+        command = [openssl, "x509", "-in", str(tmp_path / "root.pem"), "-noout", "-subject_hash"]
         printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         assert Path(name).stem == printed.strip(), name
 
@@ -222,8 +222,8 @@ def test_the_archive_is_the_layout(dist: Path) -> None:
     }
 
 
-def spdx(dist: Path) -> dict[str, list[dict[str, str]]]:
-    loaded: dict[str, list[dict[str, str]]] = json.loads((dist / "image.spdx.json").read_text())
+def spdx(dist: Path) -> Json:
+    loaded: Json = json.loads((dist / "image.spdx.json").read_text())
     return loaded
 
 
