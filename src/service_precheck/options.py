@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .stream import Attempt
+    from .tls import Settings
 
 
 class Wrong(ValueError):
@@ -400,6 +401,38 @@ class Target(Frozen):
             text = "***" if masked and option.secret else quoted(option.kind.write(value))
             spelled += f"#{name}={text}"
         return spelled
+
+
+def check_tls(target: Target) -> tuple[str, ...]:
+    """What the table of `TLS_OPTIONS` cannot say."""
+    wrong = []
+    if target.text("key") and not target.text("cert"):
+        wrong.append("#key= without #cert=: the certificate is missing")
+    if target.flag("insecure") and target.text("ca"):
+        wrong.append("#ca= with #insecure: either trust a file or trust anything")
+    name = target.text("server-name")
+    if not (name.isascii() and name.isprintable()) or name.startswith("."):
+        wrong.append("#server-name= is neither a name in ASCII nor an address")
+    if any(len(text.encode()) > 255 for text in target.texts("alpn")):
+        wrong.append("an #alpn= of more than 255 bytes")
+    return tuple(wrong)
+
+
+def tls_settings(target: Target, alpn: str = "") -> Settings:
+    """What a target says about TLS; `alpn` is offered when it names nothing itself."""
+    from .tls import Settings
+
+    named = target.texts("alpn")
+    return Settings(
+        target.text("ca"),
+        target.text("server-name"),
+        int(target.number("min-days") or 0),
+        named or ((alpn,) if alpn else ()),
+        target.text("cert"),
+        target.text("key"),
+        target.flag("insecure"),
+        not named,
+    )
 
 
 _PLAIN = frozenset(

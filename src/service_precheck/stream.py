@@ -1,8 +1,9 @@
 """One connection under one deadline: connect, read, write, upgrade to TLS.
 
 Every protocol is a conversation over this. All of it blocks, top to bottom, and every wait ends at
-the attempt's deadline; what is read is bounded. An error of the operating system becomes a cause
-here, where it is met, so a probe's code holds nothing but the conversation.
+the deadline, however often the other end says a little; what is read is bounded. An error of the
+operating system becomes a cause here, where it is met, so a probe's code holds nothing but the
+conversation.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ if TYPE_CHECKING:
     from typing import Self
 
     from .dns.resolver import Resolver
-    from .tls import Settings
+    from .tls import Channel, Session, Settings
 
 # RFC 8305 section 5: the next address is tried when the one before has not answered for this long.
 NEXT_ADDRESS = 0.25
 # The most a stream keeps that was read and not yet asked for.
 MOST_BUFFERED = 65_536
+# A TLS record is no longer than this (RFC 8446 section 5.1).
+CHUNK = 16_384
 
 
 class Attempt:
@@ -55,17 +58,20 @@ class Attempt:
 class Stream:
     """A connection. Raises NotReady from every method that talks.
 
-    `peer` is what is at the other end, for people: `10.0.0.9:3306`. Use it in a `with` block, so that
-    the connection is closed whatever happens.
+    `peer` is what is at the other end, for people: `10.0.0.9:3306`. `ended` says that the other end
+    has closed. `deadline` is the attempt's; a probe may bring it forward for what matters less. Use it
+    in a `with` block, so that the connection is closed whatever happens.
     """
 
-    __slots__ = ("_buffer", "_sock", "_tls", "attempt", "ended", "peer")
+    __slots__ = ("_buffer", "_heard", "_sock", "_tls", "attempt", "deadline", "ended", "peer")
 
     def __init__(self, sock: net.Socket, peer: str, attempt: Attempt) -> None:
         self._sock = sock
-        self._tls: object | None = None
+        self._tls: Channel | None = None
         self._buffer = bytearray()
+        self._heard = False
         self.attempt = attempt
+        self.deadline = attempt.deadline
         self.peer = peer
         self.ended = False
 
@@ -76,119 +82,194 @@ class Stream:
         self.close()
 
     def close(self) -> None:
-        """Close the connection; unread bytes make the kernel send a reset, so ask for the end first."""
+        """Close the connection. Bytes not read make the kernel send a reset: read first what comes."""
+        if self._tls is not None:
+            try:
+                self._sock.send(self._tls.goodbye())
+            except OSError:
+                pass
         self._sock.close()
 
     def write(self, data: bytes) -> None:
         """Send all of `data`."""
-        view = memoryview(data)
-        while view:
-            try:
-                sent = self._tls.write(view) if self._tls is not None else self._sock.send(view)  # type: ignore[attr-defined]
-            except OSError as error:
-                self._again_or_raise(error, "it was sent to")
-                continue
-            view = view[sent:]
+        if self._tls is not None:
+            self._tls.write(data)
+            data = self._tls.take()
+        self._send(data)
 
-    def read_some(self, most: int = 16_384) -> bytes:
+    def read_some(self, most: int = CHUNK) -> bytes:
         """What has arrived, waiting for at least a byte; empty at the end of the connection."""
-        if self._buffer:
-            got = bytes(self._buffer[:most])
-            del self._buffer[:most]
-            return got
-        while not self.ended:
-            try:
-                got = self._tls.read(most) if self._tls is not None else self._sock.recv(most)  # type: ignore[attr-defined]
-            except OSError as error:
-                self._again_or_raise(error, "it was read")
-                continue
-            self.ended = not got
-            return got
-        return b""
+        if not self._buffer:
+            self._buffer += self._receive()
+        return self._taken(most)
 
-    def read_exactly(self, count: int) -> bytes:
-        """`count` bytes. An end before them is `closed-early`."""
+    def read_exactly(self, count: int, what: str = "") -> bytes:
+        """`count` bytes; `what` calls them by name for people. An end before them is `closed-early`."""
         while len(self._buffer) < count:
-            self._fill("closed-early", f"{count} bytes")
-        got = bytes(self._buffer[:count])
-        del self._buffer[:count]
-        return got
+            self._fill(what or f"{count} bytes")
+        return self._taken(count)
 
-    def read_until(self, mark: bytes, most: int = MOST_BUFFERED) -> bytes:
-        """All up to and with `mark`. More than `most` bytes without it are `protocol`, an end `closed-early`."""
+    def read_until(self, mark: bytes, most: int = MOST_BUFFERED, what: str = "") -> bytes:
+        """All up to and with `mark`; `what` calls it by name for people.
+
+        More than `most` bytes without it are `protocol`, an end before it is `closed-early`.
+        """
         searched = 0
-        while (end := self._buffer.find(mark, searched)) < 0:
+        while (at := self._buffer.find(mark, searched, most)) < 0:
             if len(self._buffer) >= most:
-                raise blocked("protocol", f"{self.peer} sent {len(self._buffer)} bytes without {mark!r}")
+                what = what or f"{mark!r}"
+                raise blocked("protocol", f"{self.peer} sent {most} bytes without the end of {what}")
             searched = max(0, len(self._buffer) - len(mark) + 1)
-            self._fill("closed-early", repr(mark))
-        end += len(mark)
-        got = bytes(self._buffer[:end])
-        del self._buffer[:end]
-        return got
-
-    def _fill(self, cause: str, wanted: str) -> None:
-        buffered, self._buffer = self._buffer, bytearray()
-        got = self.read_some()
-        self._buffer = buffered
-        if not got:
-            after = f"after {len(buffered)} bytes " if buffered else ""
-            raise blocked(cause, f"{self.peer} closed the connection {after}before it sent {wanted}")
-        self._buffer += got
+            self._fill(what or f"{mark!r}")
+        return self._taken(at + len(mark))
 
     def settle(self, duration: float) -> None:
         """Look whether the other end closes or resets within `duration` seconds. Raises `closed-early`.
 
-        A proxy in front of nothing accepts first and closes then. What is sent in that time is kept.
+        A proxy in front of nothing accepts first and closes then. Inside TLS the look ends as soon as
+        the server has taken the handshake, and what it says against it is raised. What is sent in that
+        time is kept.
         """
-        until = min(net.monotonic() + duration, self.attempt.deadline)
-        if self._buffer or not net.readable(self._sock, until):
+        if self._buffer:
             return
+        until = min(net.monotonic() + duration, self.deadline)
+        how = "closed"
+        got = None if self._tls is None else self._plain()
         try:
-            got = self._sock.recv(4096)
-        except OSError as error:
-            if error.errno == errno.EAGAIN:
-                return
-            got = b""
-        if not got:
+            while got is None and not (self._tls is not None and self._tls.confirmed):
+                if not net.readable(self._sock, until):
+                    return
+                got = self._step()
+        except NotReady as error:
+            if error.verdict.cause != "closed-early":
+                raise
+            got, how = b"", "reset"
+        if got == b"":
             raise blocked(
                 "closed-early",
-                f"{self.peer} accepted the connection, then closed it",
+                f"{self.peer} accepted the connection, then {how} it",
                 "often a proxy or load balancer with nothing behind it",
+            )
+        self._buffer += got or b""
+
+    def upgrade(self, settings: Settings, host: str) -> Session:
+        """Speak TLS from now on; what was agreed. Raises the causes that begin with `tls-`.
+
+        What came before the handshake would be taken for protected: that is `protocol`.
+        """
+        from . import tls
+
+        if self._buffer:
+            raise blocked(
+                "protocol", f"{self.peer} sent {len(self._buffer)} bytes before the TLS handshake"
+            )
+        channel = tls.Channel(settings, host, self.peer)
+        try:
+            while not channel.shake_hands():
+                self._send(channel.take())
+                channel.feed(self._recv())
+        except NotReady:
+            # The server's log should say why, too.
+            try:
+                self._sock.send(channel.take())
+            except OSError:
+                pass
+            raise
+        self._send(channel.take())
+        self._tls = channel
+        return channel.session()
+
+    def _taken(self, most: int) -> bytes:
+        got = bytes(self._buffer[:most])
+        del self._buffer[:most]
+        return got
+
+    def _fill(self, wanted: str) -> None:
+        got = self._receive()
+        if not got:
+            after = f"after {len(self._buffer)} bytes, " if self._buffer else ""
+            raise blocked(
+                "closed-early", f"{self.peer} closed the connection {after}before it sent {wanted}"
             )
         self._buffer += got
 
-    def upgrade(self, settings: Settings, host: str) -> dict[str, object]:
-        """Speak TLS from now on; what the certificate said. Raises the causes that begin with `tls-`."""
-        from . import tls
+    def _receive(self) -> bytes:
+        """The next bytes for the reader, empty at the end."""
+        if self.ended:
+            return b""
+        got = None if self._tls is None else self._plain()
+        while got is None:
+            got = self._step()
+        self.ended = not got
+        return got
 
-        self._tls, facts = tls.handshake(self._sock, settings, host, self.peer, self.attempt)
-        return facts
+    def _step(self) -> bytes | None:
+        """What one read gives the reader: None if that was nothing for it, empty at the end."""
+        got = self._recv()
+        if self._tls is None:
+            return got
+        self._tls.feed(got)
+        return self._plain()
 
-    def _again_or_raise(self, error: OSError, doing: str) -> None:
-        """Wait until the socket can go on, or say what is in the way."""
-        kind = type(error).__name__
-        if error.errno == errno.EAGAIN or kind in ("SSLWantReadError", "SSLWantWriteError"):
-            writing = kind == "SSLWantWriteError" or (doing == "it was sent to" and kind[:3] != "SSL")
-            socks = (self._sock,)
-            if not net.wait(() if writing else socks, socks if writing else (), self.attempt.deadline):
-                raise blocked(
-                    "no-reply", f"{self.peer} accepted the connection, then said nothing for {self.attempt.limit()}"
-                ) from error
+    def _plain(self) -> bytes | None:
+        assert self._tls is not None
+        got = self._tls.read(CHUNK)
+        # TLS may have something to answer by itself.
+        self._send(self._tls.take())
+        return got
+
+    def _recv(self) -> bytes:
+        """The next bytes of the socket. The deadline holds for the sum of all reads."""
+        while net.monotonic() < self.deadline:
+            try:
+                got = self._sock.recv(CHUNK)
+            except OSError as error:
+                if error.errno != errno.EAGAIN:
+                    raise self._failure(error) from error
+                net.readable(self._sock, self.deadline)
+            else:
+                self._heard = self._heard or bool(got)
+                return got
+        limit = self.attempt.limit()
+        raise blocked(
+            "no-reply",
+            f"{self.peer} did not finish its answer within {limit}"
+            if self._heard
+            else f"{self.peer} accepted the connection, then said nothing for {limit}",
+        )
+
+    def _send(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[self._sock.send(view) :]
+            except OSError as error:
+                if error.errno != errno.EAGAIN:
+                    self._hear_out(error)
+                    return
+                if not net.wait((), (self._sock,), self.deadline):
+                    raise blocked(
+                        "no-reply",
+                        f"{self.peer} took no more of the question for {self.attempt.limit()}",
+                    ) from error
+
+    def _hear_out(self, error: OSError) -> None:
+        """The other end hung up while we spoke: what it said before that tells more. Raises if nothing."""
+        try:
+            got = self._sock.recv(CHUNK)
+        except OSError:
+            got = b""
+        if not got:
+            raise self._failure(error) from error
+        if self._tls is None:
+            self._buffer += got
             return
-        if kind in ("SSLZeroReturnError", "SSLEOFError"):
-            self.ended = True
-            return
-        if kind[:3] == "SSL":
-            raise blocked(*_tls_error(error, self.peer)) from error
+        self._tls.feed(got)
+        self._buffer += self._tls.read(CHUNK) or b""
+
+    def _failure(self, error: OSError) -> NotReady:
         cause, words = net.why(error.errno or 0)
-        raise blocked(cause, f"{self.peer} {words}") from error
-
-
-def _tls_error(error: OSError, peer: str) -> tuple[str, str, str]:
-    from . import tls
-
-    return tls.explain(error, peer)
+        return blocked(cause, f"{self.peer} {words}")
 
 
 def connect(host: str, port: int, attempt: Attempt) -> Stream:
@@ -216,28 +297,47 @@ def connect_any(addresses: tuple[str, ...], port: int, attempt: Attempt) -> Stre
                     pending[net.start_connecting(address, port)] = address
                 except OSError as error:
                     failures.append(_failure(address, port, error.errno or 0))
-                    continue
+                    next_start = now
+                continue
             if not pending:
-                if untried:
-                    continue
                 break
             until = min(attempt.deadline, next_start) if untried else attempt.deadline
             events = net.wait((), pending, until)
             for sock in [sock for sock in pending if sock.fileno() in events]:
                 address = pending.pop(sock)
-                code = net.connect_error(sock)
+                code = _outcome(sock)
                 if code == 0:
                     return Stream(sock, _shown(address, port), attempt)
                 sock.close()
                 failures.append(_failure(address, port, code))
+                next_start = now
     finally:
         for sock in pending:
             sock.close()
     raise _not_connected(port, list(pending.values()), failures, attempt)
 
 
+def _outcome(sock: net.Socket) -> int:
+    """The errno of a connection that came to its end, 0 if it stands.
+
+    A socket that asks a closed port of its own machine can meet itself, when the kernel happens to
+    give it that very port (RFC 9293 section 3.5): nothing listens there.
+    """
+    code = net.connect_error(sock)
+    if code:
+        return code
+    try:
+        return errno.ECONNREFUSED if sock.getsockname() == sock.getpeername() else 0
+    except OSError:
+        # Accepted and reset within the same moment; reading will tell.
+        return 0
+
+
 def connect_unix(path: str, attempt: Attempt) -> Stream:
-    """A connection to a Unix socket. Raises NotReady: `missing-object`, `refused`, `local`, `no-reply`."""
+    """A connection to a Unix socket.
+
+    Raises NotReady: `missing-object`, `refused`, `overloaded`, `protocol`, `local`.
+    """
     try:
         sock = net.start_connecting_unix(path)
     except OSError as error:
@@ -247,10 +347,11 @@ def connect_unix(path: str, attempt: Attempt) -> Stream:
 
 def _unix_failure(path: str, error: OSError) -> tuple[str, str, str]:
     code = error.errno or 0
-    if code == errno.ENOENT:
+    if code in (errno.ENOENT, errno.ENOTDIR):
         return "missing-object", f"there is no {path}", ""
     if code in (errno.EACCES, errno.EPERM):
-        return "local", f"this user may not connect to {path}", "the socket's mode must allow writing"
+        hint = "the socket's mode must allow writing, and its folders must allow passing"
+        return "local", f"this user may not connect to {path}", hint
     if code == errno.ECONNREFUSED:
         return "refused", f"nothing listens at {path}", ""
     if code == errno.EAGAIN:

@@ -1,35 +1,61 @@
-"""TLS for streams, on the interpreter's own `_ssl`.
+"""TLS for streams, on the interpreter's own `_ssl`, without any socket: bytes in, bytes out.
 
 `ssl` costs 16 ms and 6 MiB more to import. Verification is the library's: chain and host name as in
 RFC 5280 and RFC 6125, system roots as OpenSSL finds them (SSL_CERT_FILE and SSL_CERT_DIR are
-honoured), TLS 1.2 and later.
+honoured), TLS 1.2 and later (RFC 5246, RFC 8446).
 """
 
 from __future__ import annotations
 
 import _ssl
-import errno
 import os
 import time
 
-from . import net
 from .errors import NotReady, blocked
-from .model import Frozen
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from .options import Target
-    from .stream import Attempt
+from .model import Frozen, epoch, printable
+from .net import is_address
 
 _CERT_NONE, _CERT_REQUIRED = 0, 2
 _TLS_1_2 = 0x0303
 _DAY = 86_400
+# X509_V_FLAG_PARTIAL_CHAIN: an intermediate authority in `ca` is as good as a root.
+_PARTIAL_CHAIN = 0x80000
+# X509_V_ERR_* of openssl/x509_vfy.h.
+_NOT_YET, _EXPIRED, _HOST, _IP = 9, 10, 62, 64
+# RFC 8446 section 4: types of records and of handshake messages.
+_ALERT, _HANDSHAKE = 0x15, 0x16
+_NEW_SESSION_TICKET, _CERTIFICATE_REQUEST = 4, 13
+
+# What a server says (RFC 8446 section 6.2) that asked for a certificate and got none, or not a good one.
+_ABOUT_CERTIFICATES = (
+    "access denied",
+    "bad certificate",
+    "certificate expired",
+    "certificate required",
+    "certificate revoked",
+    "certificate unknown",
+    "handshake failure",
+    "unknown ca",
+    "unsupported certificate",
+)
 
 
 class Settings(Frozen):
-    """What a target says about TLS: a row for each of `options.TLS_OPTIONS`."""
+    """What a target says about TLS: a row for each of `options.TLS_OPTIONS`.
 
-    __slots__ = ("alpn", "ca", "cert", "insecure", "key", "min_days", "server_name")
+    `alpn` is offered; the server must choose one of it unless `alpn_optional`.
+    """
+
+    __slots__ = (
+        "alpn",
+        "alpn_optional",
+        "ca",
+        "cert",
+        "insecure",
+        "key",
+        "min_days",
+        "server_name",
+    )
     ca: str
     server_name: str
     min_days: int
@@ -37,6 +63,7 @@ class Settings(Frozen):
     cert: str
     key: str
     insecure: bool
+    alpn_optional: bool
 
     def __init__(
         self,
@@ -47,6 +74,7 @@ class Settings(Frozen):
         cert: str = "",
         key: str = "",
         insecure: bool = False,
+        alpn_optional: bool = False,
     ) -> None:
         self._set(
             ca=ca,
@@ -56,176 +84,233 @@ class Settings(Frozen):
             cert=cert,
             key=key,
             insecure=insecure,
+            alpn_optional=alpn_optional,
         )
 
 
-def settings(target: Target, alpn: tuple[str, ...] = ()) -> Settings:
-    """The settings of a target; `alpn` is what to offer when it names nothing."""
-    return Settings(
-        target.text("ca"),
-        target.text("server-name"),
-        int(target.number("min-days") or 0),
-        target.texts("alpn") or alpn,
-        target.text("cert"),
-        target.text("key"),
-        target.flag("insecure"),
-    )
+class Session(Frozen):
+    """What was agreed: `version` ("TLSv1.3"), `alpn` (empty if none), the `name` that was asked for.
+
+    `days` are left before the first certificate of the chain expires (with `insecure`: before the
+    server's own does), None if no date can be read.
+    """
+
+    __slots__ = ("alpn", "days", "name", "version")
+    version: str
+    alpn: str
+    name: str
+    days: int | None
+
+    def __init__(self, version: str, alpn: str, name: str, days: int | None) -> None:
+        self._set(version=version, alpn=alpn, name=name, days=days)
 
 
-def check(target: Target) -> tuple[str, ...]:
-    """What the option table cannot say about TLS options."""
-    wrong = []
-    if target.text("key") and not target.text("cert"):
-        wrong.append("#key= without #cert=: the certificate is missing")
-    if target.flag("insecure") and target.text("ca"):
-        wrong.append("#ca= with #insecure: either trust a file or trust anything")
-    if any(len(name.encode()) > 255 for name in target.texts("alpn")):
-        wrong.append("an #alpn= of more than 255 bytes")
-    return tuple(wrong)
-
-
-def handshake(
-    sock: net.Socket, settings: Settings, host: str, peer: str, attempt: Attempt
-) -> tuple[object, dict[str, object]]:
-    """Shake hands on a connected socket; the TLS object, and `version`, `alpn`, `days` (left before expiry).
+class Channel:
+    """The client's side of TLS between a stream and its socket: `feed` what came, send what `take` gives.
 
     Raises NotReady: `tls-expired`, `tls-name`, `tls-untrusted`, `tls-client-cert`, `tls-plaintext`,
-    `no-reply`, `closed-early`, `protocol`, `local`.
+    `closed-early`, `unsupported`, `protocol`, `local`.
     """
-    context = _context(settings)
-    name = settings.server_name or host
-    if net.is_address(name):
-        context._host_flags = 0
-    conversation = context._wrap_socket(sock, False, name.removesuffix("."))
-    while True:
-        try:
-            conversation.do_handshake()
-            break
-        except _ssl.SSLWantReadError:
-            going = net.wait((sock,), (), attempt.deadline)
-        except _ssl.SSLWantWriteError:
-            going = net.wait((), (sock,), attempt.deadline)
-        except OSError as error:
-            raise blocked(*explain(error, peer, name)) from error
-        if not going:
+
+    __slots__ = ("_incoming", "_name", "_outgoing", "_peer", "_seen", "_settings", "_talk")
+
+    def __init__(self, settings: Settings, host: str, peer: str) -> None:
+        self._settings = settings
+        self._peer = peer
+        # An IPv6 zone is of this machine only, and the trailing dot of DNS only.
+        self._name = settings.server_name or host.partition("%")[0].removesuffix(".")
+        self._incoming = _ssl.MemoryBIO()
+        self._outgoing = _ssl.MemoryBIO()
+        seen: set[int] = set()
+        self._seen = seen
+        context = _context(settings)
+        # It holds nothing but the set: a circle through the library's objects is never collected.
+        context._msg_callback = lambda *what: _notice(seen, *what)  # noqa: SLF001
+        self._talk = context._wrap_bio(self._incoming, self._outgoing, False, self._name)  # noqa: SLF001
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the server has taken the handshake.
+
+        Since TLS 1.3 it may still refuse the client's certificate after the client is done; a session
+        ticket says that it did not.
+        """
+        return self._talk.version() != "TLSv1.3" or _NEW_SESSION_TICKET in self._seen
+
+    def feed(self, data: bytes) -> None:
+        """What came from the socket; empty at its end."""
+        if not data:
+            self._incoming.write_eof()
+            return
+        if self._talk.version() is None and data[0] not in (_ALERT, _HANDSHAKE):
+            said = printable(data.decode("utf-8", "replace").strip(), 60)
             raise blocked(
-                "no-reply",
-                f"{peer} accepted the connection, then did not shake hands within {attempt.limit()}",
+                "tls-plaintext", f"{self._peer} does not speak TLS, it said {said!r}", "a plain-text port?"
             )
-    chosen = conversation.selected_alpn_protocol()
-    if settings.alpn and chosen not in settings.alpn and settings.alpn != ("http/1.1",):
-        said = f"chose {chosen}" if chosen else "chose none"
-        raise blocked("protocol", f"{peer} {said} of the protocols offered: {', '.join(settings.alpn)}")
-    facts: dict[str, object] = {"version": conversation.version(), "alpn": chosen or "", "days": None}
-    certificate = conversation.getpeercert(False)
-    if certificate and "notAfter" in certificate:
-        left = _not_after(certificate["notAfter"]) - time.time()
-        facts["days"] = int(left // _DAY)
-        if left < settings.min_days * _DAY:
+        self._incoming.write(data)
+
+    def take(self) -> bytes:
+        """What is to be sent to the socket now."""
+        return self._outgoing.read()
+
+    def shake_hands(self) -> bool:
+        """Go on with the handshake as far as what came allows; whether it is done."""
+        try:
+            self._talk.do_handshake()
+        except _ssl.SSLWantReadError:
+            return False
+        except OSError as error:
+            raise blocked(*self._explain(error)) from error
+        return True
+
+    def session(self) -> Session:
+        """What was agreed, once the handshake is done. Raises where the settings ask for more."""
+        chosen = self._talk.selected_alpn_protocol() or ""
+        offered = self._settings.alpn
+        if offered and chosen not in offered and not self._settings.alpn_optional:
+            raise blocked(
+                "protocol",
+                f"{self._peer} chose none of the protocols offered ({', '.join(offered)})",
+            )
+        left = self._time_left()
+        days = None if left is None else int(left // _DAY)
+        asked = self._settings.min_days
+        if asked and (left is None or left < asked * _DAY):
             raise blocked(
                 "tls-expired",
-                f"the certificate of {peer} expires in {int(left // _DAY)} days; "
-                f"{settings.min_days} are asked for",
+                f"the certificate of {self._peer} is valid for {days} more days, {asked} are asked for",
             )
-    return conversation, facts
+        return Session(self._talk.version() or "", chosen, self._name, days)
+
+    def read(self, most: int) -> bytes | None:
+        """What the other end said: None if nothing yet, empty at its end."""
+        try:
+            return self._talk.read(most)
+        except _ssl.SSLWantReadError:
+            return None
+        except (_ssl.SSLZeroReturnError, _ssl.SSLEOFError):
+            return b""
+        except OSError as error:
+            raise blocked(*self._explain(error)) from error
+
+    def write(self, data: bytes) -> None:
+        """Say something; `take` then has it."""
+        try:
+            self._talk.write(data)
+        except OSError as error:
+            raise blocked(*self._explain(error)) from error
+
+    def goodbye(self) -> bytes:
+        """The bytes that end the conversation in order."""
+        try:
+            self._talk.shutdown()
+        except OSError:
+            pass
+        return self.take()
+
+    def _time_left(self) -> float | None:
+        """Seconds until the first certificate expires; None if no date can be read."""
+        try:
+            if self._settings.insecure:
+                chain = self._talk.get_unverified_chain()[:1]
+            else:
+                chain = self._talk.get_verified_chain()
+            return min(_not_after(each.get_info()["notAfter"]) for each in chain) - time.time()
+        except (OSError, LookupError, ValueError, TypeError):
+            return None
+
+    def _explain(self, error: OSError) -> tuple[str, str, str]:
+        """The cause of an error of the TLS library, the sentence, and a hint."""
+        peer = self._peer
+        code = getattr(error, "verify_code", None)
+        if code is not None:
+            return self._distrust(code, getattr(error, "verify_message", ""))
+        if isinstance(error, _ssl.SSLEOFError | _ssl.SSLZeroReturnError | _ssl.SSLSyscallError):
+            return "closed-early", f"{peer} closed the connection during the TLS handshake", ""
+        reason = _words(getattr(error, "reason", None) or str(error))
+        if _CERTIFICATE_REQUEST in self._seen and reason.endswith(_ABOUT_CERTIFICATES):
+            said = reason.partition("alert ")[2]
+            if self._settings.cert:
+                return "tls-client-cert", f"{peer} refused the client's certificate: {said}", ""
+            hint = "#cert= and #key= name one"
+            return "tls-client-cert", f"{peer} asks for a client's certificate ({said})", hint
+        if reason.endswith(("protocol version", "unsupported protocol")):
+            return "unsupported", f"{peer} speaks no TLS of version 1.2 or later", ""
+        if reason.endswith("unrecognized name"):
+            hint = "#server-name= sets the name that is asked for"
+            return "tls-name", f"{peer} knows no {self._name}", hint
+        if reason.endswith("no application protocol"):
+            offered = ", ".join(self._settings.alpn)
+            return "protocol", f"{peer} speaks none of the protocols offered ({offered})", ""
+        if reason in ("wrong version number", "packet length too long", "record layer failure"):
+            return "tls-plaintext", f"{peer} does not speak TLS", "a plain-text port?"
+        return "protocol", f"the TLS handshake with {peer} failed: {reason}", ""
+
+    def _distrust(self, code: int, message: str) -> tuple[str, str, str]:
+        peer = self._peer
+        if code == _EXPIRED:
+            return "tls-expired", f"the certificate of {peer} has expired", ""
+        if code == _NOT_YET:
+            hint = "compare the clocks"
+            return "tls-expired", f"the certificate of {peer} is not valid yet", hint
+        if code in (_HOST, _IP):
+            hint = "#server-name= sets the name that is expected"
+            return "tls-name", f"the certificate of {peer} is not for {self._name}", hint
+        hint = "#ca= names a file of certificates to trust"
+        return "tls-untrusted", f"the certificate of {peer} is not trusted: {message}", hint
+
+
+def _notice(seen: set[int], *what: object) -> None:
+    """Keep which handshake messages came: the library tells of them as (connection, direction, version,
+    type of record, type of message, bytes)."""
+    _, direction, _, record, message, _ = what
+    if direction == "read" and record == _HANDSHAKE and isinstance(message, int):
+        seen.add(message)
 
 
 def _context(settings: Settings) -> _ssl._SSLContext:
-    context = _ssl._SSLContext(_ssl.PROTOCOL_TLS_CLIENT)
+    context = _ssl._SSLContext(_ssl.PROTOCOL_TLS_CLIENT)  # noqa: SLF001
     context.minimum_version = _TLS_1_2
     # As `ssl` sets them: no compression, and no error for a peer that ends without a goodbye.
     context.options |= _ssl.OP_NO_COMPRESSION | _ssl.OP_IGNORE_UNEXPECTED_EOF
     context.check_hostname = not settings.insecure
     context.verify_mode = _CERT_NONE if settings.insecure else _CERT_REQUIRED
+    given = settings.ca
     try:
-        if settings.ca:
-            context.load_verify_locations(settings.ca, None, None)
+        if given:
+            context.verify_flags |= _PARTIAL_CHAIN
+            folder = os.path.isdir(given)
+            context.load_verify_locations(None if folder else given, given if folder else None)
         elif not settings.insecure:
             context.set_default_verify_paths()
         if settings.cert:
-            context.load_cert_chain(settings.cert, settings.key or None, None)
+            given = settings.cert
+            # Without a callback the library would ask for a passphrase at the terminal, and wait.
+            context.load_cert_chain(given, settings.key or None, str)
     except (OSError, ValueError) as error:
-        code = error.errno if isinstance(error, OSError) else 0
-        missing = [p for p in (settings.ca, settings.cert, settings.key) if p and not os.access(p, os.R_OK)]
-        if missing:
-            raise blocked("local", f"{missing[0]} cannot be read: {_why_unreadable(missing[0])}") from error
-        given = " or ".join(p for p in (settings.ca, settings.cert, settings.key) if p)
-        reason = getattr(error, "reason", "") or (os.strerror(code) if code else str(error))
-        raise blocked("local", f"{given} does not hold what it should: {_words(reason)}") from error
+        raise _unusable(error, *((given, settings.key) if given == settings.cert else (given,))) from error
     if settings.alpn:
-        encoded = [name.encode() for name in settings.alpn]
-        context._set_alpn_protocols(b"".join(bytes((len(name),)) + name for name in encoded))
+        encoded = (name.encode() for name in settings.alpn)
+        context._set_alpn_protocols(b"".join(bytes((len(name),)) + name for name in encoded))  # noqa: SLF001
     return context
 
 
-def _why_unreadable(path: str) -> str:
-    try:
-        with open(path, "rb"):
-            return "permission denied"
-    except OSError as error:
-        return os.strerror(error.errno or 0)
-
-
-# X509_V_ERR_* of openssl/x509_vfy.h.
-_EXPIRED, _NOT_YET, _HOST, _IP = 10, 9, 62, 64
-
-
-def explain(error: OSError, peer: str, name: str = "") -> tuple[str, str, str]:
-    """The cause of an error of the TLS library, the sentence, and a hint."""
-    code = getattr(error, "verify_code", None)
-    if code is not None:
-        message = getattr(error, "verify_message", "")
-        if code == _EXPIRED:
-            return "tls-expired", f"the certificate of {peer} has expired", ""
-        if code == _NOT_YET:
-            return "tls-expired", f"the certificate of {peer} is not valid yet", "compare the clocks"
-        if code in (_HOST, _IP):
-            return (
-                "tls-name",
-                f"the certificate of {peer} is not for {name}",
-                "#server-name= sets the name that is expected",
-            )
-        return (
-            "tls-untrusted",
-            f"the certificate of {peer} is not trusted: {message}",
-            "#ca= names a file of certificates to trust",
-        )
-    reason = _words(getattr(error, "reason", "") or "")
-    if reason in ("wrong version number", "packet length too long", "http request", "record layer failure"):
-        return "tls-plaintext", f"{peer} does not speak TLS", "a plain-text port?"
-    if "certificate required" in reason or "handshake failure" in reason or "bad certificate" in reason:
-        return (
-            "tls-client-cert",
-            f"{peer} refused the handshake: {reason}",
-            "if it asks for a client certificate, #cert= and #key= name one",
-        )
-    if type(error).__name__ in ("SSLEOFError", "SSLZeroReturnError") or error.errno in (
-        errno.ECONNRESET,
-        errno.EPIPE,
-    ):
-        return "closed-early", f"{peer} closed the connection during the TLS handshake", ""
-    if type(error).__name__ == "SSLSyscallError" or not reason:
-        cause, words = net.why(error.errno or 0)
-        return cause, f"{peer} {words}", ""
-    return "protocol", f"the TLS handshake with {peer} failed: {reason}", ""
+def _unusable(error: Exception, *paths: str) -> NotReady:
+    for path in filter(None, paths):
+        try:
+            os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
+        except OSError as why:
+            return blocked("local", f"{path} cannot be read: {os.strerror(why.errno or 0)}")
+    reason = _words(getattr(error, "reason", None) or str(error))
+    hint = "a key must not be encrypted" if len(paths) > 1 else ""
+    return blocked("local", f"{' with '.join(filter(None, paths))} cannot be used: {reason}", hint)
 
 
 def _words(reason: str) -> str:
     return reason.replace("_", " ").lower()
 
 
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-
-
 def _not_after(text: str) -> float:
     """Seconds since the epoch of "Nov 23 04:15:00 2026 GMT" (what OpenSSL prints of an ASN.1 time)."""
     month, day, clock, year, _ = text.split()
-    hour, minute, second = (int(part) for part in clock.split(":"))
-    y, m = int(year), _MONTHS.index(month) + 1
-    # Days since the epoch in the proleptic Gregorian calendar, March first.
-    y -= m < 3
-    days = 365 * y + y // 4 - y // 100 + y // 400 + (153 * ((m + 9) % 12) + 2) // 5 + int(day) - 719469
-    return float(days * _DAY + hour * 3600 + minute * 60 + second)
-
-
-__all__ = ["NotReady", "Settings", "check", "explain", "handshake", "settings"]
+    return epoch(int(year), month, int(day), clock)
