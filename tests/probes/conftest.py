@@ -1,0 +1,36 @@
+"""How the probes' tests ask: one attempt, as the gate would make it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import pytest
+
+from service_precheck import net, target
+from service_precheck.dns.resolver import Resolver
+from service_precheck.errors import NotReady
+from service_precheck.model import Verdict
+from service_precheck.options import Target
+from service_precheck.stream import Attempt
+
+
+class Ask(Protocol):
+    """Ask a target once; its verdict, whether the probe returned or raised it."""
+
+    def __call__(self, text: str, timeout: float = 5.0, alone: bool = True) -> Verdict: ...
+
+
+@pytest.fixture
+def ask() -> Ask:
+    """Return the function that makes one attempt on a target."""
+    resolver = Resolver()
+
+    def one(text: str, timeout: float = 5.0, alone: bool = True) -> Verdict:
+        leaf = target.parse(text)
+        assert isinstance(leaf, Target)
+        try:
+            return leaf.scheme.probe(leaf, Attempt(net.monotonic() + timeout, resolver, alone))
+        except NotReady as error:
+            return error.verdict
+
+    return one
