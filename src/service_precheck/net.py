@@ -1,13 +1,12 @@
 """The only module that knows the interpreter's own C modules.
 
 `socket`, `threading`, `signal` and `queue` cost more to import than a whole gate may take, so
-sockets, threads, clocks and signals come from here: thin, blocking until a deadline, and tested on
+sockets, threads and clocks come from here: thin, blocking until a deadline, and tested on
 every supported CPython. A deadline is an absolute `monotonic()` time in seconds.
 """
 
 from __future__ import annotations
 
-import _signal
 import _socket
 import _thread
 import errno
@@ -15,7 +14,10 @@ import os
 import select
 import sys
 import time
+from _heapq import heappop, heappush
 from _queue import Empty, SimpleQueue
+
+from .signals import children
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,9 +30,11 @@ __all__ = [
     "Lock",
     "SimpleQueue",
     "Socket",
+    "children",
     "connect_error",
     "family_of",
-    "hold_signals",
+    "heappop",
+    "heappush",
     "is_address",
     "monotonic",
     "readable",
@@ -43,13 +47,6 @@ __all__ = [
 
 AF_INET = _socket.AF_INET
 AF_INET6 = _socket.AF_INET6
-SIGTERM, SIGINT, SIGHUP, SIGKILL, SIGCHLD = (
-    _signal.SIGTERM,
-    _signal.SIGINT,
-    _signal.SIGHUP,
-    _signal.SIGKILL,
-    _signal.SIGCHLD,
-)
 Socket = _socket.socket
 Lock = _thread.allocate_lock
 monotonic = time.monotonic
@@ -220,29 +217,6 @@ def _named(function: Callable[[], None], name: str) -> None:
     except OSError:
         pass
     function()
-
-
-_inherited: dict[int, object] = {}
-
-
-def hold_signals(handler: Callable[[int], None]) -> None:
-    """Call `handler` with the number of each signal that asks us to end; never one our parent ignored.
-
-    Kept short, since the kernel drops a signal that PID 1 has no handler for.
-    """
-    for number in (SIGTERM, SIGINT, SIGHUP):
-        inherited = _signal.getsignal(number)
-        _inherited[number] = inherited
-        if inherited is not _signal.SIG_IGN:
-            _signal.signal(number, lambda signum, _frame: handler(signum))
-
-
-def release_signals() -> None:
-    """Undo what `hold_signals` and the interpreter's own start changed; for `exec`."""
-    for number, inherited in _inherited.items():
-        _signal.signal(number, _signal.SIG_IGN if inherited is _signal.SIG_IGN else _signal.SIG_DFL)
-    for number in (_signal.SIGPIPE, _signal.SIGXFSZ, SIGCHLD):
-        _signal.signal(number, _signal.SIG_DFL)
 
 
 def brisk() -> None:

@@ -176,9 +176,9 @@ class Channel:
         days = None if left is None else int(left // _DAY)
         asked = self._settings.min_days
         if asked and (left is None or left < asked * _DAY):
+            still = "of unknown end" if left is None else "expired" if left < 0 else f"good for {days} days"
             raise blocked(
-                "tls-expired",
-                f"the certificate of {self._peer} is valid for {days} more days, {asked} are asked for",
+                "tls-expired", f"the certificate of {self._peer} is {still}, {asked} days are asked for"
             )
         return Session(self._talk.version() or "", chosen, self._name, days)
 
@@ -227,7 +227,7 @@ class Channel:
             return self._distrust(code, getattr(error, "verify_message", ""))
         if isinstance(error, _ssl.SSLEOFError | _ssl.SSLZeroReturnError | _ssl.SSLSyscallError):
             return "closed-early", f"{peer} closed the connection during the TLS handshake", ""
-        reason = _words(getattr(error, "reason", None) or str(error))
+        reason = _reason(error)
         if _CERTIFICATE_REQUEST in self._seen and reason.endswith(_ABOUT_CERTIFICATES):
             said = reason.partition("alert ")[2]
             if self._settings.cert:
@@ -301,12 +301,14 @@ def _unusable(error: Exception, *paths: str) -> NotReady:
             os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
         except OSError as why:
             return blocked("local", f"{path} cannot be read: {os.strerror(why.errno or 0)}")
-    reason = _words(getattr(error, "reason", None) or str(error))
-    hint = "a key must not be encrypted" if len(paths) > 1 else ""
+    reason = _reason(error)
+    hint = "the file holds no key, or an encrypted one" if reason == "pem lib" else ""
     return blocked("local", f"{' with '.join(filter(None, paths))} cannot be used: {reason}", hint)
 
 
-def _words(reason: str) -> str:
+def _reason(error: Exception) -> str:
+    """The library's reason in words: of "SSLV3_ALERT_BAD_CERTIFICATE", or of "[SSL] PEM lib (_ssl.c:1)"."""
+    reason = getattr(error, "reason", None) or str(error).rpartition("] ")[2].partition(" (")[0]
     return reason.replace("_", " ").lower()
 
 

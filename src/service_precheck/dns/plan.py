@@ -46,7 +46,7 @@ def plan(name: str, config: Config, absolute: bool = False) -> tuple[Candidate, 
             f"{bare}.{suffix}",
             suffix,
             EACH if suffix in possible else SWEEP,
-            bool(zone) and suffix.endswith(zone),
+            bool(zone) and f".{suffix}".endswith(f".{zone}"),
         )
         for suffix in config.search
         if len(bare) + len(suffix) < 253
@@ -60,14 +60,14 @@ def plan(name: str, config: Config, absolute: bool = False) -> tuple[Candidate, 
 def _cluster_suffixes(name: str, zone: str, search: tuple[str, ...]) -> tuple[str, ...]:
     """The suffixes under which a cluster can hold a name of this form (the Kubernetes DNS specification 1.1)."""
     own = tuple(s for s in search if s.endswith(f".svc.{zone}"))
-    dots = name.count(".")
-    if name.endswith(".svc") and dots:
+    # _PORT._PROTOCOL of an SRV record stand before a service's name.
+    service = name.split(".", 2)[2] if name.startswith("_") and name.count(".") > 1 else name
+    dots = service.count(".")
+    if service.endswith(".svc") and dots:
         return (zone,)
     if dots == 0:
         return own
     if dots == 1:
-        return (*own, f"svc.{zone}")
-    # POD.SERVICE.NAMESPACE, and _PORT._PROTOCOL.SERVICE.NAMESPACE of an SRV record.
-    if dots == 2 or (dots == 3 and name.startswith("_")):
-        return (f"svc.{zone}",)
-    return ()
+        return (*own, f"svc.{zone}") if service is name else (f"svc.{zone}",)
+    # POD.SERVICE.NAMESPACE
+    return (f"svc.{zone}",) if dots == 2 and service is name else ()

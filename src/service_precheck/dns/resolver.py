@@ -14,7 +14,11 @@ from ..model import Frozen
 from . import message
 from .config import Config, Files
 from .exchange import Server, Servers, shown
-from .plan import EACH, FOURTH, Candidate, plan
+from .plan import EACH, FOURTH, SWEEP, Candidate, plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 # Between two questions for one name.
 SPACING = 0.025
@@ -23,12 +27,17 @@ ASIDE = 1.0
 # From one sweep over unlikely names to the next.
 SWEEP_EVERY = 30.0
 # Denials that live shorter than this are polled through.
-SHORT_DENIAL = 2
+SHORT_DENIAL = 3
 # Between the three questions that tell a cached denial from a fresh one. Together more than a second,
 # since a TTL counts whole seconds.
 LEARNING = (0.3, 0.75)
-# Near the end of a cached denial: begin a second before, since its TTL was rounded, and ask this often.
+# A TTL is rounded, up or down, so the end of a denial is known to a second.
+ROUNDING = 1.0
+SLACK = 0.1
+# How long before its end to ask again, and how often from then on. A denial whose beginning was seen
+# is known better: caches that count by the clock's seconds then begin and end with one of them.
 EARLY = 1.0
+EARLY_WHEN_SEEN = 0.5
 NEAR_EXPIRY = 0.1
 # Caches get flushed: no denial is trusted for longer.
 TRUST = 60.0
@@ -49,16 +58,20 @@ class Found(Frozen):
 
 
 class _Denials:
-    """What a candidate's denials said of their own age, and when asking again can be useful."""
+    """What the denials of one name and type said of their own age, and when asking again is useful."""
 
-    __slots__ = ("_cached", "_expires", "_full", "_off", "_seen", "last", "useful")
+    __slots__ = ("_asked", "_cached", "_end", "_full", "_latest", "_off", "_seen", "last", "useful")
 
     def __init__(self) -> None:
         self._seen: list[tuple[float, int]] = []
-        self._expires = 0.0
+        self._asked = 0.0
+        # The end of the present denial by its first TTL, and the latest that any TTL gave.
+        self._end = 0.0
+        self._latest = 0.0
         self._full = 0
         self._cached = False
         self._off = False
+        # A `monotonic()` time; in the past where nothing is known.
         self.useful = 0.0
         # The rcode and the end of the CNAME chain of the last denial.
         self.last = (message.NXDOMAIN, "")
@@ -66,56 +79,76 @@ class _Denials:
     def clear(self) -> None:
         """A question was answered otherwise: the next denial is a new one."""
         self._seen.clear()
+        self._cached = False
         self.useful = 0.0
 
     def note(self, now: float, ttl: int | None) -> None:
         """A denial arrived whose SOA leaves it `ttl` seconds."""
+        before, self._asked = self._asked, now
         self.useful = 0.0
-        if self._off or ttl is None or (ttl < SHORT_DENIAL and not self._cached):
+        if self._off or ttl is None:
             return
         if self._cached:
-            self._follow(now, ttl)
-            return
-        self._seen.append((now, ttl))
-        self._full = max(self._full, ttl)
+            self._follow(now, ttl, before)
+        elif self._seen:
+            self._compare(now, ttl)
+        else:
+            self._begin(now, ttl)
+
+    def _begin(self, now: float, ttl: int) -> None:
+        self._seen.clear()
+        if ttl >= SHORT_DENIAL:
+            self._seen.append((now, ttl))
+            self.useful = now + LEARNING[0]
+
+    def _compare(self, now: float, ttl: int) -> None:
         first, first_ttl = self._seen[0]
-        counted = ttl < first_ttl and abs(now + ttl - first - first_ttl) <= EARLY + 0.1
-        if counted:
+        self._seen.append((now, ttl))
+        ends = [time + left for time, left in self._seen]
+        if ttl >= first_ttl and now - first > first_ttl - ROUNDING - SLACK:
+            # It may have expired since: this is a new one, or cannot be told from one.
+            self._begin(now, ttl)
+        elif ttl < first_ttl and max(ends) - min(ends) <= ROUNDING + SLACK:
             self._cached = True
-            self._expires = min(time + left for time, left in self._seen)
-            self._sleep(now)
+            self._full = first_ttl
+            self._end, self._latest = ends[0], max(ends)
+            self._sleep(now, EARLY)
         elif ttl == first_ttl and len(self._seen) <= len(LEARNING):
             self.useful = now + LEARNING[len(self._seen) - 1]
         else:
             # It stands still for over a second (nobody caches this), or it jumps (several caches).
             self._off = True
 
-    def _follow(self, now: float, ttl: int) -> None:
-        if now + ttl <= self._expires + EARLY + 0.5:
-            self._expires = min(self._expires, now + ttl)
-        elif now < self._expires - EARLY or ttl < self._full - 1:
-            # A new denial before the old one can have expired, or one that is not new:
+    def _follow(self, now: float, ttl: int, before: float) -> None:
+        end = now + ttl
+        overdue = now - self._latest
+        if abs(end - self._end) <= ROUNDING + SLACK:
+            self._latest = max(self._latest, end)
+            self._sleep(now, EARLY)
+        elif overdue >= -ROUNDING - SLACK and ttl >= self._full - ROUNDING - max(0.0, overdue):
+            self._full = max(self._full, ttl)
+            self._end = self._latest = end
+            self._sleep(now, EARLY_WHEN_SEEN if now - before <= 2 * NEAR_EXPIRY else EARLY)
+        else:
+            # A new denial before the old one can have expired, or one that is older than it can be:
             # several caches behind one address.
             self._off = True
-            return
-        else:
-            self._full = max(self._full, ttl)
-            self._expires = now + ttl
-        self._sleep(now)
 
-    def _sleep(self, now: float) -> None:
-        self.useful = max(now + NEAR_EXPIRY, min(self._expires - EARLY, now + TRUST))
+    def _sleep(self, now: float, early: float) -> None:
+        self.useful = max(now + NEAR_EXPIRY, min(self._latest - early, now + TRUST))
 
 
 class _Name:
     """What is remembered of a target's name from poll to poll."""
 
-    __slots__ = ("denials", "last_query", "polls", "swept")
+    __slots__ = ("answered", "denials", "last_query", "polls", "swept")
 
     def __init__(self) -> None:
         self.polls = 0
         self.swept = 0.0
         self.last_query = 0.0
+        # The candidate that answered last.
+        self.answered = ""
         self.denials: dict[tuple[str, int], _Denials] = {}
 
 
@@ -207,36 +240,78 @@ class _Poll:
         self.memory = resolver.remembered((name, rtypes, config.servers))
 
     def run(self, candidates: tuple[Candidate, ...]) -> Found:
-        obstacles: list[tuple[Candidate, NotReady]] = []
-        for candidate in self._due(candidates):
-            if obstacles and net.monotonic() >= self.deadline:
-                break
-            try:
-                return self._ask(candidate)
-            except NotReady as error:
-                obstacles.append((candidate, error))
-                # A server that fails on one name may know the next; silence will be the same for both.
-                if error.verdict.cause == "resolver-timeout":
+        due: Iterable[Candidate] = self._due(candidates)
+        while True:
+            obstacles: list[tuple[Candidate, NotReady]] = []
+            for candidate in due:
+                if obstacles and net.monotonic() >= self.deadline:
                     break
-        raise self._summary(obstacles)
+                try:
+                    found = self._ask(candidate)
+                except NotReady as error:
+                    obstacles.append((candidate, error))
+                    cause = error.verdict.cause
+                    # A server that fails on one name may know the next; silence will be the same for both.
+                    if cause == "resolver-timeout":
+                        break
+                    if cause != "resolver-failure" and self.memory.answered == candidate.name:
+                        self.memory.answered = ""
+                else:
+                    self.memory.answered = candidate.name
+                    return found
+            # Near the end of a cached denial it is worth staying for the next question.
+            now = net.monotonic()
+            each = [candidate for candidate in candidates if candidate.when is EACH]
+            soon = min(self._useful(candidate) for candidate in each)
+            if not now < soon <= now + NEAR_EXPIRY or soon >= self.deadline:
+                raise self._summary(obstacles, candidates)
+            net.sleep(soon - now)
+            due = each
 
-    def _due(self, candidates: tuple[Candidate, ...]) -> list[Candidate]:
-        """The candidates to ask now: those the cluster can hold first, then the name as written, then the rest."""
+    def _due(self, candidates: tuple[Candidate, ...]) -> Iterator[Candidate]:
+        """The candidates to ask now: those the cluster can hold first, then the name as written, then the rest.
+
+        What answered last comes before all, whatever it is: once it is denied, all are asked.
+        """
         memory = self.memory
         now = net.monotonic()
-        due = [candidate for candidate in candidates if candidate.when is EACH]
-        if memory.polls % 4 == 0:
-            due += [candidate for candidate in candidates if candidate.when is FOURTH]
-        if memory.polls == 0 or now - memory.swept >= SWEEP_EVERY:
-            memory.swept = now
-            due += [c for c in candidates if c.when is not EACH and c.when is not FOURTH]
+        known = [candidate for candidate in candidates if candidate.name == memory.answered]
+        yield from known
+        lost = bool(known) and not memory.answered
+        sweep = lost or memory.polls == 0 or now - memory.swept >= SWEEP_EVERY
+        fourth = lost or memory.polls % 4 == 0
         memory.polls += 1
-        return due
+        each = [candidate for candidate in candidates if candidate.when is EACH]
+        # Where the likely ones are known to be cached denials, nothing speaks against the other.
+        fourth = fourth or all(self._useful(candidate) > now for candidate in each)
+        for candidate in each:
+            if candidate not in known:
+                yield candidate
+        for candidate in candidates:
+            if candidate.when is FOURTH and fourth and candidate not in known:
+                yield candidate
+        if sweep:
+            memory.swept = now
+            for candidate in candidates:
+                if candidate.when is SWEEP and candidate not in known:
+                    yield candidate
+
+    def _useful(self, candidate: Candidate) -> float:
+        """When asking for a candidate can be useful: a `monotonic()` time, in the past if at once."""
+        useful = []
+        for rtype in self.rtypes:
+            denials = self.memory.denials.get((candidate.name, rtype))
+            if denials is None:
+                return 0.0
+            useful.append(denials.useful)
+            if denials.last[0] == message.NXDOMAIN:
+                break
+        return min(useful)
 
     def _ask(self, candidate: Candidate) -> Found:
         """What a candidate has, of the first type it has any of; NXDOMAIN makes the next type pointless."""
         limit = self.deadline
-        if candidate.when is not EACH:
+        if candidate.when is not EACH and candidate.name != self.memory.answered:
             limit = min(limit, net.monotonic() + ASIDE)
         obstacle: NotReady | None = None
         for rtype in self.rtypes:
@@ -251,25 +326,20 @@ class _Poll:
 
     def _ask_type(self, candidate: Candidate, rtype: int, limit: float) -> Found:
         denials = self.memory.denials.setdefault((candidate.name, rtype), _Denials())
-        while True:
-            now = net.monotonic()
-            if denials.useful > now:
-                # Only near the end of a cached denial is it worth staying for the next question.
-                if denials.useful - now > NEAR_EXPIRY or denials.useful >= limit:
-                    raise self._denied(candidate, denials)
-                net.sleep(denials.useful - now)
-            net.sleep(max(0.0, self.memory.last_query + SPACING - net.monotonic()))
-            answer = self._question(candidate.name, rtype, limit)
-            values, via = answer.values(candidate.name, rtype)
-            if values:
-                denials.clear()
-                self._not_wildcard(candidate, rtype)
-                return Found(candidate.name, values, via)
-            now = net.monotonic()
-            denials.last = (answer.rcode, via)
-            denials.note(now, answer.denial_ttl())
-            if not now < denials.useful <= now + NEAR_EXPIRY:
-                raise self._denied(candidate, denials)
+        if denials.useful > net.monotonic():
+            raise self._denied(candidate, denials)
+        early = self.memory.last_query + SPACING - net.monotonic()
+        if early > 0:
+            net.sleep(early)
+        answer = self._question(candidate.name, rtype, limit)
+        values, via = answer.values(candidate.name, rtype)
+        if values:
+            denials.clear()
+            self._not_wildcard(candidate, rtype)
+            return Found(candidate.name, values, via)
+        denials.last = (answer.rcode, via)
+        denials.note(net.monotonic(), answer.denial_ttl())
+        raise self._denied(candidate, denials)
 
     def _question(self, name: str, rtype: int, deadline: float) -> message.Answer:
         config = self.config
@@ -305,33 +375,35 @@ class _Poll:
             )
 
     def _denied(self, candidate: Candidate, denials: _Denials) -> NotReady:
-        useful = denials.useful - net.monotonic()
-        again = useful if useful > 0 else None
         rcode, via = denials.last
+        alias = f"{candidate.name} (an alias for {via})" if via != candidate.name else via
         if rcode == message.NXDOMAIN:
-            return blocked("name-not-found", f"no such name: {candidate.name}", again=again)
-        alias = f" (an alias for {via})" if via != candidate.name else ""
-        return blocked(
-            "no-addresses", f"{candidate.name}{alias} exists, without addresses", again=again
-        )
+            return blocked("name-not-found", f"no such name: {alias}")
+        return blocked("no-addresses", f"{alias} exists, without {self._wanted()}")
 
-    def _summary(self, obstacles: list[tuple[Candidate, NotReady]]) -> NotReady:
+    def _wanted(self) -> str:
+        if message.A in self.rtypes or message.AAAA in self.rtypes:
+            return "addresses"
+        return next(f"{name} records" for name, rtype in message.TYPES.items() if rtype in self.rtypes)
+
+    def _summary(
+        self, obstacles: list[tuple[Candidate, NotReady]], candidates: tuple[Candidate, ...]
+    ) -> NotReady:
         """The one obstacle to tell of. A name that exists says most; then a server that failed on a
         likely candidate; a plain denial only where all deny."""
         rank = ("wildcard", "no-addresses", "resolver-failure", "resolver-timeout", "local")
         likely = [pair for pair in obstacles if pair[0].when is EACH] or obstacles
+        now = net.monotonic()
+        useful = min(self._useful(one) for one in candidates if one.when is not SWEEP)
+        again = useful - now if useful > now else None
         for cause in rank:
             for _, error in obstacles if cause in ("wildcard", "no-addresses") else likely:
                 if error.verdict.cause == cause:
-                    return error
-        agains = [error.verdict.again for _, error in likely]
-        known = [again for again in agains if again is not None]
-        names = [candidate.name for candidate, _ in likely]
+                    return NotReady(error.verdict.but(again=again))
+        names = [error.verdict.seen.removeprefix("no such name: ") for _, error in likely]
         servers = ", ".join(shown(server) for server in self.config.servers)
         return blocked(
-            "name-not-found",
-            f"no such name: {' or '.join(names)} (asked {servers})",
-            again=min(known) if len(known) == len(likely) else None,
+            "name-not-found", f"no such name: {' or '.join(names)} (asked {servers})", again=again
         )
 
 
@@ -344,9 +416,9 @@ def _alternate(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ..
 
 
 def _has_ipv6() -> bool:
-    """Whether an interface other than loopback has an IPv6 address (what AI_ADDRCONFIG asks)."""
+    """Whether there is an IPv6 address other than `::1` (what AI_ADDRCONFIG asks)."""
     try:
         with open("/proc/net/if_inet6", "rb") as file:
-            return any(not line.rstrip().endswith(b" lo") for line in file)
+            return any(not line.startswith(b"0" * 31 + b"1 ") for line in file)
     except OSError:
         return False

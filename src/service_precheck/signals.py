@@ -1,0 +1,74 @@
+"""Signals that ask us to end, from the first moment on, and nothing of us left after `exec`.
+
+The kernel drops a signal for a PID 1 that has no handler, so this is the first module the gate
+imports, and it imports next to nothing. A handler ends the process where it stands: 128 plus the
+signal's number, in every phase, whatever other threads do.
+"""
+
+from __future__ import annotations
+
+import _signal
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ENDING = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP)
+
+# Process groups of commands that run now: they are killed when we are told to end.
+children: set[int] = set()
+# Called with the signal's number before the end. They must not block.
+last_words: list[Callable[[int], None]] = []
+
+_inherited: dict[int, object] = {}
+
+
+def hold() -> None:
+    """End at SIGTERM, SIGINT and SIGHUP from now on; not at those our parent told us to ignore."""
+    for number in ENDING:
+        _inherited[number] = _signal.getsignal(number)
+        if _inherited[number] != _signal.SIG_IGN:
+            _signal.signal(number, _end)
+
+
+def _end(number: int, _frame: object) -> None:
+    try:
+        for say in last_words:
+            say(number)
+    finally:
+        kill_children()
+        os._exit(128 + number)
+
+
+def kill_children() -> None:
+    """Kill the process groups of all commands that run now."""
+    for group in tuple(children):
+        try:
+            os.killpg(group, _signal.SIGKILL)
+        except OSError:
+            continue
+
+
+def release() -> None:
+    """Undo what `hold` and the interpreter's own start changed."""
+    for number in ENDING:
+        ignored = _inherited.get(number) == _signal.SIG_IGN
+        _signal.signal(number, _signal.SIG_IGN if ignored else _signal.SIG_DFL)
+    for number in (_signal.SIGPIPE, _signal.SIGXFSZ):
+        _signal.signal(number, _signal.SIG_DFL)
+
+
+def reap() -> None:
+    """As PID 1: take away what others' orphans leave behind, never a command that a probe waits for."""
+    while True:
+        try:
+            gone = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except OSError:
+            return
+        if gone is None or gone.si_pid in children:
+            return
+        try:
+            os.waitpid(gone.si_pid, os.WNOHANG)
+        except OSError:
+            return
