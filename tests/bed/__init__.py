@@ -6,8 +6,8 @@
 | `tls`         | an authority, its good and bad certificates, TLS for any scripted server |
 | `names`       | `ScriptedDNS`: exact answers, exact query counts                         |
 | `nameservers` | BIND, Knot, Unbound, dnsmasq, CoreDNS                                    |
-| `pages`       | scripted HTTP, a proxy                                                  |
-| `webservers`  | nginx, an ASGI server                                                   |
+| `pages`       | scripted HTTP, a proxy                                                   |
+| `webservers`  | nginx, an ASGI server                                                    |
 | `process`     | the gate as a child process, daemons, cgroups, PID 1                     |
 | `world`       | a network namespace with its own addresses, faults and /etc files        |
 | `fixtures`    | the pytest fixtures over all of these                                    |

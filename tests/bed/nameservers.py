@@ -17,7 +17,7 @@ All stand on 127.0.0.1 and a free port, or where `host`, `port` and `place` (a `
 | `negative_ttl=30`    | the SOA's minimum (an argument); on Unbound a ceiling of its own         |
 | `ask(name, type)`    | dnspython's own query                                                    |
 | `count(name, type)`  | queries that the server logged; Knot counts types, not names             |
-| `daemon`             | its `process.Daemon`: `daemon.signal(SIGSTOP)`, `daemon.stop()`, `.log`  |
+| `daemon`             | its `process.Daemon`: `daemon.pause()`, `daemon.stop()`, `daemon.log`    |
 """
 
 from __future__ import annotations

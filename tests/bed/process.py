@@ -25,13 +25,15 @@
 | `fds()`, `threads()`, `signals("SigIgn")`| from /proc: descriptors, thread names, a set of signals|
 
 `Cgroup(memory=16 << 20, cpu=0.05, pids=20)` is a group of cgroup v1 that limits what runs inside.
-`Daemon(argv)` is a server program; `need("knotd", "knot")` finds one or skips.
+`Daemon(argv)` is a server program, which `pause()` makes hang and `resume()` lets go on;
+`need("knotd", "knot")` finds a program or skips.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import itertools
 import os
 import shlex
@@ -84,6 +86,7 @@ if not child:
     _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
     _signal.signal(_signal.SIGXFSZ, _signal.SIG_DFL)
     os.execvp(sys.argv[2], sys.argv[2:])
+_signal.signal(_signal.SIGTERM, lambda *_: os.kill(child, _signal.SIGKILL))
 os.write(report, b"%d\\n" % child)
 _, status, usage = os.wait4(child, 0)
 line = "%d %f %d\\n" % (status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
@@ -163,6 +166,11 @@ class Cgroup:
         for kind, folder in self.folders.items():
             if not (folder.parent / "cgroup.procs").exists():
                 pytest.skip(f"needs the cgroup v1 hierarchy {folder.parent}")
+            # What test processes left that were killed.
+            for orphan in folder.parent.glob("bed-*-*"):
+                if not Path("/proc", orphan.name.split("-")[1]).exists():
+                    with contextlib.suppress(OSError):
+                        orphan.rmdir()
             folder.mkdir()
             for name, value in self._limits[kind].items():
                 (folder / name).write_text(str(value))
@@ -257,13 +265,15 @@ class Gate:
         self.pid = 0
 
     def __enter__(self) -> Self:
-        words = [need("setpriv", "util-linux"), "--pdeathsig", "KILL"]
+        # The meter, told to end when the tests are killed, takes its child along.
+        last = "TERM" if self._metered else "KILL"
+        words = [need("setpriv", "util-linux"), "--pdeathsig", last]
         for wrapper in self._inside:
             words += wrapper.prefix
         if self._user is not None:
             need_root("another user")
             words += ["setpriv", f"--reuid={self._user}", f"--regid={self._user}"]
-            words += ["--clear-groups", "--pdeathsig", "KILL"]
+            words += ["--clear-groups", "--pdeathsig", last]
         report, pass_fds = -1, []
         if self._metered:
             report, writer = os.pipe()
@@ -499,9 +509,29 @@ class Daemon:
         popen.wait(30)
 
     def signal(self, number: int) -> None:
-        """Send the program and its children a signal; SIGSTOP makes any server hang."""
+        """Send the program and its children a signal."""
         assert self._popen is not None, "not started"
         os.killpg(self._popen.pid, number)
+
+    def pause(self) -> None:
+        """Make it hang: it accepts nothing and answers nothing once this has returned."""
+        self.signal(signal.SIGSTOP)
+        # The signal takes effect thread by thread, and one more answer may slip out meanwhile.
+        self.wait_until(lambda: self._states() == {"T"})
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self.signal(signal.SIGCONT)
+
+    def _states(self) -> set[str]:
+        assert self._popen is not None, "not started"
+        states = set()
+        for path in glob.iglob("/proc/[0-9]*/task/[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                state, _parent, group = Path(path).read_text().rpartition(")")[2].split()[:3]
+                if int(group) == self._popen.pid:
+                    states.add(state)
+        return states
 
     @property
     def log(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 
 import dns.exception
@@ -108,10 +107,10 @@ def test_coredns_caches_denials(enter: Enter) -> None:
 def test_any_server_can_hang(enter: Enter) -> None:
     """A stopped server says nothing, and answers when it is continued (fault 28)."""
     server = enter(Bind("example"))
-    server.daemon.signal(signal.SIGSTOP)
+    server.daemon.pause()
     with pytest.raises(dns.exception.Timeout):
         server.ask("a.example", timeout=0.2)
-    server.daemon.signal(signal.SIGCONT)
+    server.daemon.resume()
     assert server.ask("a.example").rcode() == dns.rcode.NXDOMAIN
 
 

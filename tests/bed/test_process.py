@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -175,3 +176,22 @@ def test_fixture_starts_and_ends_gates(gate: Callable[..., Gate], folder: Path) 
     started.wait_output("up")
     assert started.proc("cwd").readlink() == folder.resolve()
     assert len(str(folder / "some-longer-name.sock")) < 80
+
+
+@pytest.mark.parametrize("metered", [False, True])
+def test_programs_die_with_killed_tests(metered: bool) -> None:
+    """When the tests themselves are killed, the programs that they started go too."""
+    script = (
+        "import os, signal\nfrom tests.bed.process import Gate\n"
+        f"gate = Gate(command=['sleep', '1000'], metered={metered}).__enter__()\n"
+        "print(gate.pid, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)"
+    )
+    root = Path(__file__).parents[2]
+    with Gate(command=[sys.executable, "-c", script], env={"PYTHONPATH": str(root)}) as tests:
+        done = tests.wait()
+    assert done.status == 137
+    stat = Path(f"/proc/{int(done.stdout)}/stat")
+    with contextlib.suppress(FileNotFoundError):  # the best end; a zombie awaits process 1
+        while ") Z " not in stat.read_text():
+            assert time.monotonic() < tests.started_at + 30
+            time.sleep(0.01)

@@ -121,7 +121,7 @@ class Nginx:
         folders = " ".join(f"{kind}_temp_path {kind};" for kind in kinds)
         return f"""
             daemon off;
-            worker_processes 1;
+            master_process off;
             pid pid;
             events {{ }}
             http {{
