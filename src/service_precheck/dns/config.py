@@ -66,7 +66,10 @@ class Files:
         if self._resolv is None or self._resolv[0] != stamp:
             text = _read(self.resolv_path)
             parsed = parse_resolv_conf(
-                text or "", os.environ.get("LOCALDOMAIN"), os.environ.get("RES_OPTIONS", "")
+                text or "",
+                os.environ.get("LOCALDOMAIN"),
+                os.environ.get("RES_OPTIONS", ""),
+                os.uname().nodename,
             )
             if not parsed.servers:
                 state = "names no server" if text is not None else "cannot be read"
@@ -106,11 +109,16 @@ def _read(path: str) -> str | None:
         return None
 
 
-def parse_resolv_conf(text: str, localdomain: str | None = None, res_options: str = "") -> Config:
+def parse_resolv_conf(
+    text: str, localdomain: str | None = None, res_options: str = "", hostname: str = ""
+) -> Config:
     """resolv.conf(5): the last `search` or `domain` wins, at most three servers, LOCALDOMAIN and
-    RES_OPTIONS from the environment override. Never raises: unknown lines are passed over."""
+    RES_OPTIONS from the environment override. Without a search list the domain of `hostname` is one.
+    `timeout` has no use here: `exchange` waits for no server. Never raises: unknown lines are passed
+    over."""
     servers: list[tuple[str, int]] = []
-    search: tuple[str, ...] = ()
+    domain = hostname.partition(".")[2]
+    search: tuple[str, ...] = (domain,) if domain else ()
     options: list[str] = []
     for line in text.splitlines():
         words = line.split("#")[0].split(";")[0].split()

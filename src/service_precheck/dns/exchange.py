@@ -15,10 +15,6 @@ from .. import net
 from ..errors import NotReady, blocked
 from . import message
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 Server = tuple[str, int]
 
 # A server silent for this long does not hold up the others.
@@ -71,9 +67,11 @@ class Servers:
         failed: dict[Server, tuple[str, str]] = {}
         if tcp:
             for server in order:
-                answer = self._over_tcp(name, rtype, server, deadline, failed)
-                if answer is not None and self._settled(answer, server, failed):
-                    return answer
+                # Twice where it does not know EDNS.
+                while server not in failed:
+                    answer = self._over_tcp(name, rtype, server, servers, deadline, failed)
+                    if answer is not None and self._settled(answer, server, failed):
+                        return answer
             raise _no_answer(name, order, failed)
         span = max(AGAIN, HEDGE * len(order))
         due = [
@@ -95,7 +93,7 @@ class Servers:
                 events = net.wait([pending.sock for pending in waiting], (), until)
                 for pending in [p for p in waiting if p.sock.fileno() in events]:
                     server = pending.server
-                    answer = self._receive(pending, name, rtype, deadline, failed)
+                    answer = self._receive(pending, name, rtype, servers, deadline, failed)
                     if answer is None and server not in failed:
                         continue
                     pending.sock.close()
@@ -103,22 +101,23 @@ class Servers:
                     if answer is None:
                         continue
                     if self._settled(answer, server, failed):
-                        late = net.monotonic() - HEDGE
-                        self._distrust(p.server for p in waiting if p.sent < late)
+                        self._distrust([other for other in waiting if other.server != server])
                         self._silent_until.pop(server, None)
                         return answer
                     if server not in failed:
                         due.insert(0, (now, server))
+            self._distrust(waiting)
         finally:
             for pending in waiting:
                 pending.sock.close()
-        self._distrust(server for server in order if server not in failed)
         raise _no_answer(name, order, failed)
 
-    def _distrust(self, servers: Iterable[Server]) -> None:
-        until = net.monotonic() + DISTRUST
-        for server in servers:
-            self._silent_until[server] = until
+    def _distrust(self, waiting: list[_Pending]) -> None:
+        """Have those go last that were asked long enough ago to have answered."""
+        now = net.monotonic()
+        for pending in waiting:
+            if pending.sent <= now - HEDGE:
+                self._silent_until[pending.server] = now + DISTRUST
 
     def _settled(
         self, answer: message.Answer, server: Server, failed: dict[Server, tuple[str, str]]
@@ -156,6 +155,7 @@ class Servers:
         pending: _Pending,
         name: str,
         rtype: int,
+        servers: tuple[Server, ...],
         deadline: float,
         failed: dict[Server, tuple[str, str]],
     ) -> message.Answer | None:
@@ -169,7 +169,7 @@ class Servers:
                 failed[pending.server] = _why(error)
             return None
         if answer.truncated:
-            return self._over_tcp(name, rtype, pending.server, deadline, failed)
+            return self._over_tcp(name, rtype, pending.server, servers, deadline, failed)
         return answer
 
     def _over_tcp(
@@ -177,9 +177,13 @@ class Servers:
         name: str,
         rtype: int,
         server: Server,
+        servers: tuple[Server, ...],
         deadline: float,
         failed: dict[Server, tuple[str, str]],
     ) -> message.Answer | None:
+        """The answer, or None with the reason in `failed`. Where there are others, one must be quick."""
+        if len(servers) > 1:
+            deadline = min(deadline, net.monotonic() + AGAIN)
         ident = int.from_bytes(os.urandom(2), "big")
         query = message.encode_query(ident, name, rtype, server not in self._plain)
         try:
@@ -193,7 +197,10 @@ class Servers:
                 # One small message fits an empty send buffer.
                 sock.send(len(query).to_bytes(2, "big") + query)
                 length = int.from_bytes(_read(sock, 2, deadline), "big")
-                return message.decode(_read(sock, length, deadline), ident, name, rtype)
+                answer = message.decode(_read(sock, length, deadline), ident, name, rtype)
+                if answer.truncated:
+                    raise message.BadMessage("truncated")
+                return answer
             finally:
                 sock.close()
         except message.BadMessage as error:
@@ -220,7 +227,8 @@ def _why(error: OSError) -> tuple[str, str]:
     cause, words = net.why(error.errno or 0)
     if error.errno == errno.ECONNREFUSED:
         words = "has nothing that listens for DNS"
-    return ("local" if cause == "local" else "resolver-failure"), words
+    causes = {"local": "local", "connect-timeout": "resolver-timeout"}
+    return causes.get(cause, "resolver-failure"), words
 
 
 def shown(server: Server) -> str:
@@ -239,7 +247,7 @@ def _no_answer(name: str, servers: list[Server], failed: dict[Server, tuple[str,
         told.append(f"{' and '.join(silent)} did not answer")
     if "resolver-failure" in causes:
         return blocked("resolver-failure", f"{name} could not be looked up: {', '.join(told)}")
-    if silent:
+    if silent or "resolver-timeout" in causes:
         return blocked(
             "resolver-timeout",
             f"{name} could not be looked up: {', '.join(told)}",

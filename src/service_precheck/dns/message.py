@@ -174,7 +174,7 @@ def _records(wire: bytes, at: int, count: int) -> tuple[tuple[Record, ...], int]
 
 def _value(wire: bytes, at: int, end: int, rtype: int) -> tuple[str | None, int]:
     if rtype == A and end - at == 4:
-        return "%d.%d.%d.%d" % tuple(wire[at:end]), 0
+        return ".".join(str(byte) for byte in wire[at:end]), 0
     if rtype == AAAA and end - at == 16:
         return _ipv6(wire[at:end]), 0
     if rtype in (CNAME, NS):

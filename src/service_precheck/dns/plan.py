@@ -51,7 +51,8 @@ def plan(name: str, config: Config, absolute: bool = False) -> tuple[Candidate, 
         for suffix in config.search
         if len(bare) + len(suffix) < 253
     ]
-    as_written = Candidate(bare, "", FOURTH if zone and possible else EACH)
+    likely = zone and any(candidate.when is EACH for candidate in candidates)
+    as_written = Candidate(bare, "", FOURTH if likely else EACH)
     if bare.count(".") >= config.ndots:
         return (as_written, *candidates)
     return (*candidates, as_written)

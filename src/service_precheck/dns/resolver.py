@@ -384,7 +384,9 @@ class _Poll:
     def _wanted(self) -> str:
         if message.A in self.rtypes or message.AAAA in self.rtypes:
             return "addresses"
-        return next(f"{name} records" for name, rtype in message.TYPES.items() if rtype in self.rtypes)
+        return next(
+            f"{name} records" for name, rtype in message.TYPES.items() if rtype in self.rtypes
+        )
 
     def _summary(
         self, obstacles: list[tuple[Candidate, NotReady]], candidates: tuple[Candidate, ...]
