@@ -153,6 +153,7 @@ class Leaf:
         "due",
         "good",
         "last",
+        "needed",
         "refusals",
         "running",
         "target",
@@ -161,8 +162,10 @@ class Leaf:
         "wanted",
     )
 
-    def __init__(self, target: Target, wanted: bool, begun: float) -> None:
+    def __init__(self, target: Target, wanted: bool, begun: float, once: bool) -> None:
         self.target = target
+        # How many good verdicts in a row it takes; a single look can give one.
+        self.needed = 1 if once else target.number("successes") or 1
         # What its place in the tree asks of it: to hold, or below `not` to be gone.
         self.wanted = wanted
         timeout = target.number("timeout")
@@ -188,7 +191,7 @@ class Leaf:
         if verdict is None or self.dead:
             return None
         if verdict.ready:
-            return True if self.good >= (self.target.number("successes") or 1) else None
+            return True if self.good >= self.needed else None
         return False if verdict.definite else None
 
     def settled(self) -> bool:
@@ -282,6 +285,7 @@ class Gate:
         self._deadline = None if settings.timeout is None else self.begun + settings.timeout
         self._timed = [place for place in self._places() if place.deadline is not None]
         self._stopped = False
+        self._called_off = False
         self._unsettled = len(self._leaves)
         self._unasked = len(self._leaves)
         # Something died: whether the root can still hold has to be looked at.
@@ -293,7 +297,7 @@ class Gate:
         if isinstance(node, Group):
             inside = wanted if node.kind != "not" else not wanted
             return Branch(node, tuple(self._grow(m, inside) for m in node.members), self.begun)
-        leaf = Leaf(node, wanted, self.begun)
+        leaf = Leaf(node, wanted, self.begun, self.settings.once)
         self._leaves.append(leaf)
         return leaf
 
@@ -320,10 +324,16 @@ class Gate:
         """How each dependency stands, as it was given."""
         return tuple(self._state(member) for member in self._root.members)
 
+    def call_off(self) -> None:
+        """End the wait soon, as if its time had run out. From any thread."""
+        self._called_off = True
+        self._workers.wake()
+
     def run(self) -> Outcome:
         """Wait. Gives the outcome; nothing of the dependencies' doing is raised."""
         self._report.begin(self)
-        reaping = os.getpid() == 1
+        # A library's caller has children of its own.
+        reaping = os.getpid() == 1 and signals.held()
         for leaf in self._leaves:
             self._push(leaf, self.begun)
         while True:
@@ -480,6 +490,8 @@ class Gate:
 
     def _judge(self, now: float) -> int | None:
         """The exit status if it is decided."""
+        if self._called_off:
+            return TIMED_OUT
         if self.settings.once and self._unasked:
             return None
         if self._root.value() is not True:

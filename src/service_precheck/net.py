@@ -206,8 +206,12 @@ def why(code: int) -> tuple[str, str]:
 
 def spawn(function: Callable[[], None], name: str) -> None:
     """Run `function` in a daemonic thread called `name` (15 bytes of it). Raises RuntimeError if none can be had."""
-    _thread.stack_size(STACK)
-    _thread.start_new_thread(_named, (function, name))
+    # The size is the whole process's: whoever uses the library has threads of their own.
+    before = _thread.stack_size(STACK)
+    try:
+        _thread.start_new_thread(_named, (function, name))
+    finally:
+        _thread.stack_size(before)
 
 
 def _named(function: Callable[[], None], name: str) -> None:

@@ -32,6 +32,11 @@ def hold() -> None:
             _signal.signal(number, _end)
 
 
+def held() -> bool:
+    """Whether this process is the gate's own, and not one that uses the library."""
+    return bool(_inherited)
+
+
 def _end(number: int, _frame: object) -> None:
     try:
         for say in last_words:

@@ -18,15 +18,16 @@ MOST = 128
 class Workers:
     """Runs work in threads and hands out what came of it, in the order in which it was done."""
 
-    __slots__ = ("_idle", "_jobs", "_most", "_results", "_started", "shortage")
+    __slots__ = ("_closed", "_idle", "_jobs", "_most", "_results", "_started", "shortage")
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
         self._started = 0
         # Threads that wait for work, less the work that waits for threads.
         self._idle = 0
-        self._jobs: net.SimpleQueue[tuple[object, Callable[[], object]]] = net.SimpleQueue()
-        self._results: net.SimpleQueue[tuple[object, object]] = net.SimpleQueue()
+        self._jobs: net.SimpleQueue[tuple[object, Callable[[], object]] | None] = net.SimpleQueue()
+        self._results: net.SimpleQueue[tuple[object, object] | None] = net.SimpleQueue()
+        self._closed = False
         self.shortage = ""
 
     def submit(self, token: object, work: Callable[[], object]) -> None:
@@ -42,26 +43,36 @@ class Workers:
         self._jobs.put((token, work))
 
     def take(self, timeout: float) -> tuple[object, object] | None:
-        """The next finished work as (token, what came of it), None when the timeout passes.
+        """The next finished work as (token, what came of it), None when the timeout passes or at `wake`.
 
         What was raised comes as the exception itself.
         """
         if not self._started and not self._jobs.empty():
-            token, work = self._jobs.get()
+            job = self._jobs.get()
+            assert job is not None
             self._idle += 1
-            return token, _done(work)
+            return job[0], _done(job[1])
         try:
             # A timeout of zero would not let go of the interpreter.
-            token, outcome = self._results.get(timeout=max(timeout, 0.0001))
+            done = self._results.get(timeout=max(timeout, 0.0001))
         except net.Empty:
             return None
-        self._idle += 1
-        return token, outcome
+        self._idle += done is not None
+        return done
+
+    def wake(self) -> None:
+        """Make `take` return at once. From any thread."""
+        self._results.put(None)
+
+    def close(self) -> None:
+        """Let the threads end: idle ones now, each other one after its attempt. Nothing is asked any more."""
+        self._closed = True
+        for _ in range(self._started):
+            self._jobs.put(None)
 
     def _run(self) -> None:
-        while True:
-            token, work = self._jobs.get()
-            self._results.put((token, _done(work)))
+        while (job := self._jobs.get()) is not None and not self._closed:
+            self._results.put((job[0], _done(job[1])))
 
 
 def _done(work: Callable[[], object]) -> object:
