@@ -2,13 +2,16 @@
 
 | module        | offers                                                                  |
 |---------------|-------------------------------------------------------------------------|
-| `sockets`     | scripted TCP and unix servers, free ports, loopback addresses            |
+| `sockets`     | scripted TCP and unix servers                                            |
+| `ports`       | free ports, loopback addresses                                           |
 | `tls`         | an authority, its good and bad certificates, TLS for any scripted server |
 | `names`       | `ScriptedDNS`: exact answers, exact query counts                         |
 | `nameservers` | BIND, Knot, Unbound, dnsmasq, CoreDNS                                    |
 | `pages`       | scripted HTTP, a proxy                                                   |
 | `webservers`  | nginx, an ASGI server                                                    |
-| `process`     | the gate as a child process, daemons, cgroups, PID 1                     |
+| `process`     | the gate as a child process: output, status, signals, /proc, a meter     |
+| `limits`      | cgroups, PID 1                                                           |
+| `daemon`      | a server program: log, pause, stop                                       |
 | `world`       | a network namespace with its own addresses, faults and /etc files        |
 | `fixtures`    | the pytest fixtures over all of these                                    |
 

@@ -66,7 +66,8 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
 
-from tests.bed.sockets import Connection, Place, Server, free_port, make_socket
+from tests.bed.ports import free_port
+from tests.bed.sockets import Connection, Place, Server, make_socket
 
 if TYPE_CHECKING:
     from types import TracebackType

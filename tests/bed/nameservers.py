@@ -17,7 +17,7 @@ All stand on 127.0.0.1 and a free port, or where `host`, `port` and `place` (a `
 | `negative_ttl=30`    | the SOA's minimum (an argument); on Unbound a ceiling of its own         |
 | `ask(name, type)`    | dnspython's own query                                                    |
 | `count(name, type)`  | queries that the server logged; Knot counts types, not names             |
-| `daemon`             | its `process.Daemon`: `daemon.pause()`, `daemon.stop()`, `daemon.log`    |
+| `daemon`             | its `daemon.Daemon`: `daemon.pause()`, `daemon.stop()`, `daemon.log`    |
 """
 
 from __future__ import annotations
@@ -40,9 +40,10 @@ import dns.rcode
 import dns.update
 import pytest
 
+from tests.bed.daemon import Daemon
 from tests.bed.names import absolute
-from tests.bed.process import Daemon, need
-from tests.bed.sockets import free_port
+from tests.bed.ports import free_port
+from tests.bed.process import need
 
 if TYPE_CHECKING:
     from types import TracebackType

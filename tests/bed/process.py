@@ -24,8 +24,7 @@
 | `wait_output(text)`, `wait(timeout)`     | fail with all output when it does not come            |
 | `fds()`, `threads()`, `signals("SigIgn")`| from /proc: descriptors, thread names, a set of signals|
 
-`Cgroup(memory=16 << 20, cpu=0.05, pids=20)` is a group of cgroup v1 that limits what runs inside.
-`Daemon(argv)` is a server program, which `pause()` makes hang and `resume()` lets go on;
+What it can be `inside` of stands in `limits` and `world`; server programs stand in `daemon`.
 `need("knotd", "knot")` finds a program or skips.
 """
 
@@ -33,8 +32,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import glob
-import itertools
 import os
 import shlex
 import shutil
@@ -42,11 +39,10 @@ import signal
 import struct
 import subprocess
 import sys
-import tempfile
 import termios
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol, Self
@@ -102,6 +98,7 @@ class Wrapper(Protocol):
     """Something a program can run inside; the lower rank is the outer one."""
 
     rank: int
+    numbers_anew: bool  # a pid namespace, where pids are others
 
     @property
     def prefix(self) -> list[str]:
@@ -121,94 +118,6 @@ def need_root(why: str) -> None:
     """Skip the test unless it runs as root."""
     if os.geteuid() != 0:
         pytest.skip(f"needs root ({why})")
-
-
-class Pid1:
-    """Runs a program as process 1 of a new pid namespace, with its own /proc."""
-
-    rank = 30
-
-    @property
-    def prefix(self) -> list[str]:
-        """The words before the program's own."""
-        need_root("a pid namespace")
-        unshare = need("unshare", "util-linux")
-        return [unshare, "--pid", "--fork", "--mount-proc", "--kill-child"]
-
-
-PID1 = Pid1()
-
-
-class Cgroup:
-    """A group of the cgroup v1 hierarchies, with limits in bytes, share of a cpu, processes."""
-
-    rank = 20
-    _numbers = itertools.count()
-
-    def __init__(
-        self, *, memory: int | None = None, cpu: float | None = None, pids: int | None = None
-    ) -> None:
-        self._limits: dict[str, dict[str, int]] = {}
-        if memory is not None:
-            self._limits["memory"] = {"memory.limit_in_bytes": memory}
-        if cpu is not None:
-            self._limits["cpu"] = {
-                "cpu.cfs_period_us": 100_000,
-                "cpu.cfs_quota_us": round(cpu * 100_000),
-            }
-        if pids is not None:
-            self._limits["pids"] = {"pids.max": pids}
-        name = f"bed-{os.getpid()}-{next(self._numbers)}"
-        self.folders = {kind: Path("/sys/fs/cgroup", kind, name) for kind in self._limits}
-
-    def __enter__(self) -> Self:
-        need_root("a cgroup")
-        for kind, folder in self.folders.items():
-            if not (folder.parent / "cgroup.procs").exists():
-                pytest.skip(f"needs the cgroup v1 hierarchy {folder.parent}")
-            # What test processes left that were killed.
-            for orphan in folder.parent.glob("bed-*-*"):
-                if not Path("/proc", orphan.name.split("-")[1]).exists():
-                    with contextlib.suppress(OSError):
-                        orphan.rmdir()
-            folder.mkdir()
-            for name, value in self._limits[kind].items():
-                (folder / name).write_text(str(value))
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        for folder in self.folders.values():
-            end = time.monotonic() + 30
-            while folder.exists():
-                for pid in (folder / "cgroup.procs").read_text().split():
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(int(pid), signal.SIGKILL)
-                with contextlib.suppress(OSError):
-                    folder.rmdir()
-                assert time.monotonic() < end, f"{folder} stays busy"
-                time.sleep(0.01)
-
-    @property
-    def prefix(self) -> list[str]:
-        """The words before the program's own."""
-        script = 'for f in {}; do echo $$ > "$f/cgroup.procs" || exit 125; done; exec "$@"'
-        folders = " ".join(shlex.quote(str(folder)) for folder in self.folders.values())
-        return ["/bin/sh", "-c", script.format(folders), "sh"]
-
-    @property
-    def peak(self) -> int:
-        """The most memory the group had, in bytes."""
-        return int((self.folders["memory"] / "memory.max_usage_in_bytes").read_text())
-
-    def stat(self, kind: str, file: str, field: str) -> int:
-        """Return a number of a file of the group: `stat("cpu", "cpu.stat", "nr_throttled")`."""
-        lines = (self.folders[kind] / file).read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.split()[0] == field)
 
 
 @dataclass(frozen=True)
@@ -337,13 +246,9 @@ class Gate:
 
     def _find_pid(self) -> int:
         pid = self._popen.pid
-        if any(isinstance(wrapper, Pid1) for wrapper in self._inside):
-            children = Path(f"/proc/{pid}/task/{pid}/children")
-            while self._popen.poll() is None:
-                with contextlib.suppress(OSError):
-                    if words := children.read_text().split():
-                        pid = int(words[0])
-                        break
+        if any(wrapper.numbers_anew for wrapper in self._inside):
+            while self._popen.poll() is None and pid == self._popen.pid:
+                pid = self._child_in_namespace() or pid
                 time.sleep(0.001)
         if self._report is None:
             return pid
@@ -351,6 +256,17 @@ class Gate:
         assert line, f"did not start: {self._popen.wait(30)} {self._told()}"
         # Inside a pid namespace the meter knows its child under another number.
         return int(line) if pid == self._popen.pid else pid
+
+    def _child_in_namespace(self) -> int | None:
+        """Return its pid as seen from here; the wrappers before it have other children too."""
+        with contextlib.suppress(OSError):
+            children = Path(f"/proc/{self._popen.pid}/task/{self._popen.pid}/children")
+            for child in children.read_text().split():
+                status = Path(f"/proc/{child}/status").read_text()
+                numbers = status.partition("\nNSpid:")[2].partition("\n")[0].split()
+                if len(numbers) > 1 and numbers[-1] == "1":
+                    return int(child)
+        return None
 
     def _read(self, name: str, fd: int) -> None:
         # A terminal whose other side is closed reads as EIO.
@@ -450,101 +366,3 @@ def run(*arguments: str, timeout: float = 50.0, **options: object) -> Finished:
     """Run the gate to its end; takes what `Gate` takes."""
     with Gate(*arguments, **options) as gate:  # type: ignore[arg-type]
         return gate.wait(timeout)
-
-
-class Daemon:
-    """A server program: its output in `log`, stopped with all of its children."""
-
-    def __init__(
-        self,
-        *argv: str,
-        inside: Sequence[Wrapper] = (),
-        env: Mapping[str, str] | None = None,
-    ) -> None:
-        self.argv = argv
-        self._inside = sorted(inside, key=lambda wrapper: wrapper.rank)
-        self._env = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"} | dict(env or {})
-        self._popen: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        self._log = tempfile.TemporaryFile(prefix="bed-log-")
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
-        self._log.close()
-
-    def start(self) -> None:
-        """Start the program, again after a `stop`."""
-        words = [need("setpriv", "util-linux"), "--pdeathsig", "KILL"]
-        for wrapper in self._inside:
-            words += wrapper.prefix
-        self._popen = subprocess.Popen(
-            [*words, *self.argv],
-            env=self._env,
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=self._log,
-            start_new_session=True,
-        )
-
-    def stop(self, number: int = signal.SIGTERM) -> None:
-        """End the program, by force if it does not go."""
-        popen, self._popen = self._popen, None
-        if popen is None:
-            return
-        for each in (number, signal.SIGCONT):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(popen.pid, each)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            popen.wait(10)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(popen.pid, signal.SIGKILL)
-        popen.wait(30)
-
-    def signal(self, number: int) -> None:
-        """Send the program and its children a signal."""
-        assert self._popen is not None, "not started"
-        os.killpg(self._popen.pid, number)
-
-    def pause(self) -> None:
-        """Make it hang: it accepts nothing and answers nothing once this has returned."""
-        self.signal(signal.SIGSTOP)
-        # The signal takes effect thread by thread, and one more answer may slip out meanwhile.
-        self.wait_until(lambda: self._states() == {"T"})
-
-    def resume(self) -> None:
-        """Let it go on."""
-        self.signal(signal.SIGCONT)
-
-    def _states(self) -> set[str]:
-        assert self._popen is not None, "not started"
-        states = set()
-        for path in glob.iglob("/proc/[0-9]*/task/[0-9]*/stat"):
-            with contextlib.suppress(OSError):
-                state, _parent, group = Path(path).read_text().rpartition(")")[2].split()[:3]
-                if int(group) == self._popen.pid:
-                    states.add(state)
-        return states
-
-    @property
-    def log(self) -> str:
-        """What the program wrote so far."""
-        size = os.fstat(self._log.fileno()).st_size
-        return os.pread(self._log.fileno(), size, 0).decode("utf-8", "backslashreplace")
-
-    def wait_until(self, holds: Callable[[], bool], timeout: float = 30.0) -> None:
-        """Return once `holds()`; fail when the program ends or `timeout` seconds are over."""
-        end = time.monotonic() + timeout
-        while not holds():
-            ended = None if self._popen is None else self._popen.poll()
-            told = f"{shlex.join(self.argv)}: {self.log[-4000:]}"
-            assert ended is None, f"ended with {ended}: {told}"
-            assert time.monotonic() < end, f"not there within {timeout} s: {told}"
-            time.sleep(0.01)

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.bed.process import PID1, Cgroup, Daemon, Gate
+from tests.bed.daemon import Daemon
+from tests.bed.limits import PID1, Cgroup
+from tests.bed.process import Gate
 
 PYTHON = [sys.executable, "-I", "-S", "-c"]
 WAITER = ["/bin/sh", "-c", 'trap "exit 7" TERM; echo up; while :; do sleep 0.01; done']
@@ -186,8 +188,8 @@ def test_programs_die_with_killed_tests(metered: bool) -> None:
         f"gate = Gate(command=['sleep', '1000'], metered={metered}).__enter__()\n"
         "print(gate.pid, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)"
     )
-    root = Path(__file__).parents[2]
-    with Gate(command=[sys.executable, "-c", script], env={"PYTHONPATH": str(root)}) as tests:
+    env = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with Gate(command=[sys.executable, "-c", script], env=env) as tests:
         done = tests.wait()
     assert done.status == 137
     stat = Path(f"/proc/{int(done.stdout)}/stat")

@@ -8,19 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.bed.sockets import (
-    Full,
-    Server,
-    answer,
-    babble,
-    close,
-    echo,
-    free_port,
-    loopback_address,
-    reset,
-    say,
-    trickle,
-)
+from tests.bed.ports import free_port, loopback_address
+from tests.bed.sockets import Full, Server, answer, babble, close, echo, reset, say, trickle
 
 
 def connect(server: Server | Full) -> socket.socket:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -11,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.bed.limits import PID1, Cgroup
 from tests.bed.names import ScriptedDNS
-from tests.bed.process import PID1, Cgroup, Gate, need, run
-from tests.bed.sockets import Server, loopback_address, say
+from tests.bed.ports import loopback_address
+from tests.bed.process import Gate, Wrapper, need, run
+from tests.bed.sockets import Server, say
 from tests.bed.world import HOST, NET, PORT, PROHIBITED, RESET, Etc, World, resolv_conf
 
 FOUR, SIX = "10.9.0.1", "fd00:9::1"
@@ -170,8 +173,12 @@ def test_all_wrappers_work_together(world: World) -> None:
     """A world, files, limits and PID 1 can be had at once, and the cgroups stay visible."""
     script = "cat /etc/hosts; echo $$; ls /sys/fs/cgroup; cat /proc/1/cgroup"
     with Cgroup(memory=64 << 20) as group, Etc(hosts="here\n") as etc:
-        inside = [PID1, group, etc, world]
+        inside: list[Wrapper] = [PID1, group, etc, world]
         done = run(script, command=["/bin/sh", "-c"], inside=inside)
+        with Gate(command=["sleep", "1000"], inside=inside) as gate:
+            assert gate.status_line("NSpid").split()[-1] == "1"
+            gate.signal(signal.SIGKILL)
+            assert gate.wait().status != 0
     assert done.stdout.startswith("here\n1\n")
     assert "memory" in done.stdout.split()
     assert f"memory:/{group.folders['memory'].name}" in done.stdout

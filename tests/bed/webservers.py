@@ -36,8 +36,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import uvicorn
 
-from tests.bed.process import Daemon, need
-from tests.bed.sockets import Place, free_port, make_socket
+from tests.bed.daemon import Daemon
+from tests.bed.ports import free_port
+from tests.bed.process import need
+from tests.bed.sockets import Place, make_socket
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -26,7 +26,7 @@ A TCP connect that is rejected over IPv6 fails a second late: the kernel gets th
 
 `Etc(resolv_conf, hosts)` is a mount namespace in which those files are as given; None hides one.
 `etc.write("hosts", text)` changes it while programs run. It works without a World too, then
-with servers on addresses of `sockets.loopback_address()` at port 53.
+with servers on addresses of `ports.loopback_address()` at port 53.
 """
 
 from __future__ import annotations
@@ -89,6 +89,7 @@ class World:
     """A network namespace; see the module's docstring."""
 
     rank = 10
+    numbers_anew = False
     _numbers = itertools.count()
 
     def __init__(self, *addresses: str, ipv4: bool = True) -> None:
@@ -230,6 +231,7 @@ class Etc:
     """A mount namespace with files of its own in /etc; see the module's docstring."""
 
     rank = 15
+    numbers_anew = False
 
     def __init__(
         self,
@@ -259,6 +261,9 @@ class Etc:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        # The kernel leaves a folder of its own there that only root may enter as it is.
+        with contextlib.suppress(FileNotFoundError):
+            (self._folder / "work" / "work").chmod(0o700)
         shutil.rmtree(self._folder)
 
     def write(self, name: str, text: str) -> None:
