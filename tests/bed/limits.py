@@ -9,8 +9,8 @@
 
 A `Cgroup` is entered first; then `group.peak` is the most memory it had and `group.stat` a number
 of its files. The hierarchy is that of cgroup v1. Signals that process 1 does not handle are dropped
-by the kernel, also when they come from outside. `unshare`, its parent, tells 1 where it was killed by
-SIGKILL; a `metered` gate tells 137.
+by the kernel, also when they come from outside. Of a process 1 that SIGKILL ended, `unshare`, its
+parent, tells 1, not 137.
 """
 
 from __future__ import annotations

@@ -176,6 +176,8 @@ class Gate:
     def __enter__(self) -> Self:
         # The meter, told to end when the tests are killed, takes its child along.
         last = "TERM" if self._metered else "KILL"
+        anew = any(wrapper.numbers_anew for wrapper in self._inside)
+        assert not (anew and self._metered), "the meter would be process 1, not the program"
         words = [need("setpriv", "util-linux"), "--pdeathsig", last]
         for wrapper in self._inside:
             words += wrapper.prefix
@@ -254,8 +256,7 @@ class Gate:
             return pid
         line = self._report.readline()
         assert line, f"did not start: {self._popen.wait(30)} {self._told()}"
-        # Inside a pid namespace the meter knows its child under another number.
-        return int(line) if pid == self._popen.pid else pid
+        return int(line)
 
     def _child_in_namespace(self) -> int | None:
         """Return its pid as seen from here; the wrappers before it have other children too."""
