@@ -119,7 +119,11 @@ def _name(path: Path, package: Path) -> str:
 def _imports(path: Path, name: str) -> Iterator[tuple[str, bool]]:
     """What a module imports, and whether it can do without (in a function or inside `try`)."""
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    todo: list[tuple[ast.AST, bool]] = [(ast.parse(path.read_bytes()), False)]
+    try:
+        tree = ast.parse(path.read_bytes())
+    except SyntaxError as error:
+        raise Failed(f"{path}:{error.lineno}: {error.msg} (CPython 3.11)") from error
+    todo: list[tuple[ast.AST, bool]] = [(tree, False)]
     while todo:
         node, optional = todo.pop()
         if isinstance(node, ast.Import):

@@ -13,27 +13,31 @@ import struct
 import subprocess
 import tempfile
 from pathlib import Path
+from types import CodeType
 
-from image import closure
+from image import closure, loader
 from image.packages import Archive, Failed, Package
 
 # Debian's names: of the architecture, and of its folder of libraries.
 TRIPLETS = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
 LIBRARY = "usr/lib/python3.11"
-OURS = "usr/lib/service-precheck"
+MODULES = "usr/lib/service-precheck/modules"
 CERTIFICATES = "etc/ssl/certs"
 # What libc opens by name when it is needed, so that no ELF header shows it: a daemonic thread that
 # wakes while the interpreter ends is ended by pthread_exit, which aborts without libgcc_s.
 OPENED_LATE = {"libc.so.6": ["libgcc_s.so.1"]}
 
 COMMANDS = {"service-precheck": "start", "precheck": "toolbox"}
-# An imported module is compiled already, a script never is: so it does no more than import. The
-# folder goes first, where one listing answers every import of ours.
+# A script is compiled at each start, so it does no more than hand over to code that is compiled.
 SCRIPT = """\
 #!/usr/bin/python3 -IS
+import marshal
 import sys
 
-sys.path.insert(0, "/{folder}")
+modules = open("/{path}", "rb", buffering=0)
+loader, index = marshal.loads(modules.read({head}))
+exec(loader)
+sys.meta_path.insert(0, Modules(modules, {head}, index))
 from service_precheck.{module} import main
 
 sys.exit(main())
@@ -85,39 +89,57 @@ def build(archive: Archive, source: Path, licence: Path, openssl: list[str]) -> 
         "lib": File(link="usr/lib"),
         "usr/bin/python3": File(link="python3.11", package=minimal),
     }
-    ours: Layer = {}
     binaries = [(_put(debian, minimal, "usr/bin/python3.11"), minimal)]
     for path in modules.values():
         if path.is_relative_to(source):
-            target = f"{OURS}/{path.relative_to(source.parent)}c"
-            ours[target] = File(compiled(path.read_bytes(), f"/{target[:-1]}"))
             continue
         package = next(p for p in (base, rest) if path.is_relative_to(p.folder))
         target = str(path.relative_to(package.folder))
         if path.suffix == ".so":
             binaries.append((_put(debian, package, target), package))
         else:
-            debian[f"{target}c"] = File(compiled(path.read_bytes(), f"/{target}"), package=package)
+            debian[f"{target}c"] = File(_compiled(path, f"/{target}"), package=package)
     _loader(debian, archive, binaries[0][0])
     _shared_libraries(debian, archive, binaries)
     _certificates(debian, archive, openssl)
     _about(debian, archive)
 
-    for path in sorted(source.rglob("*")):
+    return debian, _ours(source, modules, licence)
+
+
+def _ours(source: Path, modules: dict[str, Path], licence: Path) -> Layer:
+    for path in source.rglob("*"):
         if path.is_file() and path.suffix not in (".py", ".pyc") and path.name != "py.typed":
-            ours[f"{OURS}/{path.relative_to(source.parent)}"] = File(path.read_bytes())
+            raise Failed(f"{path} is no module; the image holds modules only")
+    index: loader.Index = {}
+    codes = b""
+    for name, path in modules.items():
+        if path.is_relative_to(source):
+            # The path that a traceback names.
+            code = marshal.dumps(_code(path, str(path.relative_to(source.parent))))
+            index[name] = (len(codes), len(code), path.name == "__init__.py")
+            codes += code
+    start = Path(loader.__file__)
+    head = marshal.dumps((_code(start, start.name), index))
+    layer: Layer = {MODULES: File(head + codes)}
     for command, module in COMMANDS.items():
-        script = SCRIPT.format(folder=OURS, module=module)
-        ours[f"usr/bin/{command}"] = File(script.encode(), executable=True)
-    ours["usr/share/doc/service-precheck/copyright"] = File(licence.read_bytes())
-    return debian, ours
+        script = SCRIPT.format(path=MODULES, head=len(head), module=module)
+        layer[f"usr/bin/{command}"] = File(script.encode(), executable=True)
+    layer["usr/share/doc/service-precheck/copyright"] = File(licence.read_bytes())
+    return layer
 
 
-def compiled(source: bytes, path: str) -> bytes:
+def _code(path: Path, shown: str) -> CodeType:
+    code: CodeType = compile(path.read_bytes(), shown, "exec", dont_inherit=True, optimize=0)
+    return code
+
+
+def _compiled(path: Path, shown: str) -> bytes:
     """A module's .pyc that is never checked against its source, since there is none (PEP 552)."""
-    code = compile(source, path, "exec", dont_inherit=True, optimize=0)
-    header = importlib.util.MAGIC_NUMBER + struct.pack("<I", 1)  # a hash, not to be checked
-    return header + importlib.util.source_hash(source) + marshal.dumps(code)
+    header = importlib.util.MAGIC_NUMBER + struct.pack("<I", 1)
+    return (
+        header + importlib.util.source_hash(path.read_bytes()) + marshal.dumps(_code(path, shown))
+    )
 
 
 def _put(layer: Layer, package: Package, path: str) -> Path:

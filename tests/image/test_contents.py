@@ -6,14 +6,12 @@ import hashlib
 import importlib.util
 import io
 import json
-import marshal
 import os
 import re
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
-from types import CodeType
 
 import pytest
 
@@ -22,7 +20,6 @@ from tests.image.containers import Image, Json
 
 ROOT = Path(__file__).parents[2]
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "service-precheck")
-OURS = ("usr/lib/service-precheck/", "usr/share/doc/service-precheck/")
 COMMANDS = {"usr/bin/service-precheck", "usr/bin/precheck"}
 
 
@@ -115,21 +112,13 @@ def test_every_file_comes_from_a_listed_package(image: Image, dist: Path) -> Non
             assert data in held[entry.name.removeprefix("usr/")], entry.name
 
 
-def test_our_layer_is_our_package(image: Image) -> None:
-    """The upper layer holds the commands and the package of this checkout, compiled."""
-    layer = image.layers()[1]
-    files = {entry.name for entry in layer if entry.isfile()}
-    assert all(name.startswith(OURS) or name in COMMANDS for name in files)
-    prefix = "usr/lib/service-precheck/"
-    for path in (ROOT / "src/service_precheck").rglob("*.py"):
-        reader = layer.extractfile(f"{prefix}{path.relative_to(ROOT / 'src')}c")
-        assert reader
-        data = reader.read()
-        assert data[8:16] == importlib.util.source_hash(path.read_bytes()), path
-        if data[:4] == importlib.util.MAGIC_NUMBER:
-            code = marshal.loads(data[16:])
-            assert isinstance(code, CodeType)
-            assert code.co_filename == f"/{prefix}{path.relative_to(ROOT / 'src')}"
+def test_our_layer_is_ours(image: Image) -> None:
+    """The upper layer holds the commands, one file of modules and the licence."""
+    files = {entry.name for entry in image.layers()[1] if not entry.isdir()}
+    ours = {"usr/lib/service-precheck/modules", "usr/share/doc/service-precheck/copyright"}
+    assert files == COMMANDS | ours
+    licence = image.files()["usr/share/doc/service-precheck/copyright"]
+    assert licence == (ROOT / "LICENSE").read_bytes()
 
 
 def test_roots_are_found_under_openssls_hash(own_image: Image, tmp_path: Path) -> None:
