@@ -542,7 +542,7 @@ class Gate:
     def _state(self, place: Place) -> State:
         now = net.monotonic()
         if isinstance(place, Leaf):
-            waiting = not (place.running or place.settled() or place.dead)
+            stays = place.running or place.settled() or place.dead or self.settings.once
             return State(
                 place.target.name,
                 str(place.target),
@@ -551,7 +551,7 @@ class Gate:
                 verdict=place.verdict,
                 waited=place.asked - self.begun,
                 attempts=place.attempts,
-                asks_in=max(0.0, place.due - now) if waiting and place.attempts else None,
+                asks_in=max(0.0, place.due - now) if place.attempts and not stays else None,
             )
         members = tuple(self._state(member) for member in place.members)
         holds = place.value() is True
