@@ -53,6 +53,8 @@ monotonic = time.monotonic
 sleep = time.sleep
 
 _FLAGS = _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC
+# From linux/in.h and linux/in6.h.
+_IP_RECVERR, _IPV6_RECVERR = 11, 25
 
 # Virtual memory a thread; what it touches is far less. glibc's default of 8 MiB would meet
 # RLIMIT_AS and some overcommit settings with a hundred threads.
@@ -86,13 +88,22 @@ def endpoint(address: str, port: int) -> tuple[str, int] | tuple[str, int, int, 
     bare, _, zone = address.partition("%")
     if not zone:
         return bare, port, 0, 0
-    return bare, port, 0, int(zone) if zone.isdecimal() else _socket.if_nametoindex(zone)
+    if zone.isdecimal():
+        return bare, port, 0, int(zone)
+    try:
+        return bare, port, 0, _socket.if_nametoindex(zone)
+    except OSError as error:
+        # CPython 3.11 leaves the number out.
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV)) from error
 
 
 def start_connecting(address: str, port: int) -> Socket:
     """A TCP socket whose connection to `address` is under way. Raises OSError if it failed at once."""
     where = endpoint(address, port)
-    return _connecting(_socket.socket(AF_INET if len(where) == 2 else AF_INET6, _socket.SOCK_STREAM | _FLAGS), where)
+    return _connecting(
+        _socket.socket(AF_INET if len(where) == 2 else AF_INET6, _socket.SOCK_STREAM | _FLAGS),
+        where,
+    )
 
 
 def start_connecting_unix(path: str) -> Socket:
@@ -134,6 +145,11 @@ def udp(address: str, port: int) -> Socket:
     where = endpoint(address, port)
     sock = _socket.socket(AF_INET if len(where) == 2 else AF_INET6, _socket.SOCK_DGRAM | _FLAGS)
     try:
+        # Without it Linux keeps an ICMP message to itself that a host cannot be reached.
+        if len(where) == 2:
+            sock.setsockopt(_socket.IPPROTO_IP, _IP_RECVERR, 1)
+        else:
+            sock.setsockopt(_socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
         sock.connect(where)
     except BaseException:
         sock.close()
@@ -141,9 +157,7 @@ def udp(address: str, port: int) -> Socket:
     return sock
 
 
-def wait(
-    reading: Iterable[Socket], writing: Iterable[Socket], deadline: float
-) -> dict[int, int]:
+def wait(reading: Iterable[Socket], writing: Iterable[Socket], deadline: float) -> dict[int, int]:
     """Block until one of the sockets can be used or the deadline passes; the events by descriptor."""
     poll = select.poll()
     for sock in reading:
@@ -186,7 +200,10 @@ _CAUSES = {
     errno.ETIMEDOUT: ("connect-timeout", "did not answer"),
     errno.ECONNRESET: ("closed-early", "reset the connection"),
     errno.EPIPE: ("closed-early", "closed the connection"),
-    errno.EHOSTUNREACH: ("unreachable", "cannot be reached (no route to the host, or a firewall says so)"),
+    errno.EHOSTUNREACH: (
+        "unreachable",
+        "cannot be reached (no route to the host, or a firewall says so)",
+    ),
     errno.ENETUNREACH: ("unreachable", "cannot be reached (no route to its network)"),
     errno.EACCES: ("unreachable", "cannot be reached (administratively prohibited)"),
     errno.EPERM: ("unreachable", "cannot be reached (this host's own firewall)"),
