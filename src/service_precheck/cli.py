@@ -6,7 +6,6 @@ Everything an operator got wrong is found before the first probe and told at onc
 from __future__ import annotations
 
 import errno
-import os
 
 from . import net, report, schemes, signals
 from .errors import Mistake, OperatorError
@@ -23,12 +22,25 @@ if TYPE_CHECKING:
 
 VERSION = "0.1.0"
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
+# What execvp(3) searches without PATH.
+DEFAULT_PATH = b"/bin:/usr/bin"
 LARGEST = 4 * 1024 * 1024
 
 OPTIONS = (
-    Option("timeout", DURATION, "give up after this long; none by default, and in a pod best left so"),
-    Option("interval", DURATION, "the longest wait between two attempts; without it 1 s, more after five minutes"),
-    Option("output", choice(*report.FORMATS), "what is shown: a live table on a terminal, else plain lines", "auto"),
+    Option(
+        "timeout", DURATION, "give up after this long; none by default, and in a pod best left so"
+    ),
+    Option(
+        "interval",
+        DURATION,
+        "the longest wait between two attempts; without it 1 s, more after five minutes",
+    ),
+    Option(
+        "output",
+        choice(*report.FORMATS),
+        "what is shown: a live table on a terminal, else plain lines",
+        "auto",
+    ),
     Option("verbose", FLAG, "show every attempt", False),
     Option("quiet", FLAG, "show nothing but failures", False),
     Option("from", PATH, "read targets from a file, one a line; - is standard input", many=True),
@@ -91,8 +103,16 @@ def run(arguments: list[str], environment: Mapping[str, str]) -> int:
     return outcome.status
 
 
-def understand(arguments: list[str], environment: Mapping[str, str]) -> Command:
-    """Options and targets from the command line and the environment. Raises OperatorError with all mistakes."""
+def understand(
+    arguments: list[str],
+    environment: Mapping[str, str],
+    table: tuple[Option, ...] = OPTIONS,
+    program: str = "service-precheck",
+) -> Command:
+    """Options and targets from the command line and the environment. Raises OperatorError with all mistakes.
+
+    `table` holds the options of `program`; the toolbox has fewer.
+    """
     mistakes: list[Mistake] = []
     words, command = arguments, ()
     if "--" in arguments:
@@ -100,9 +120,10 @@ def understand(arguments: list[str], environment: Mapping[str, str]) -> Command:
         words, command = arguments[:end], tuple(arguments[end + 1 :])
         if not command:
             mistakes.append(Mistake("--", "no command follows", "-- COMMAND [ARG...]"))
-    given, texts = _words(words, mistakes)
+    rows = {option.name: option for option in table}
+    given, texts = _words(words, rows, program, mistakes)
     options: dict[str, object] = {}
-    for option in OPTIONS:
+    for option in table:
         if option.name in given:
             options[option.name] = given[option.name]
             continue
@@ -126,12 +147,12 @@ def understand(arguments: list[str], environment: Mapping[str, str]) -> Command:
         root = parse_all(texts)
     except OperatorError as error:
         mistakes += error.mistakes
-    if not mistakes and not texts and options["allow-empty"] is not True:
+    if not mistakes and not texts and options.get("allow-empty") is not True:
         mistakes.append(
             Mistake(
                 "",
                 f"no target: {' and '.join(sources)} {'name' if len(sources) > 1 else 'names'} none",
-                "service-precheck NAME..., or --allow-empty",
+                f"{program} TARGET..." + (", or --allow-empty" if "allow-empty" in rows else ""),
             )
         )
     if mistakes:
@@ -140,10 +161,9 @@ def understand(arguments: list[str], environment: Mapping[str, str]) -> Command:
 
 
 def _words(
-    words: list[str], mistakes: list[Mistake]
+    words: list[str], rows: Mapping[str, Option], program: str, mistakes: list[Mistake]
 ) -> tuple[dict[str, object], list[tuple[str, str]]]:
     """The options among the words, and the targets with their places."""
-    rows = {option.name: option for option in OPTIONS}
     given: dict[str, object] = {}
     texts: list[tuple[str, str]] = []
     place = 0
@@ -160,7 +180,9 @@ def _words(
         option = rows.get(name) if word in SHORT or word.startswith("--") else None
         if option is None:
             shown = word.partition("=")[0]
-            mistakes.append(Mistake(shown, "there is no such option", _near(name, rows), where))
+            mistakes.append(
+                Mistake(shown, "there is no such option", _near(name, rows, program), where)
+            )
             continue
         if option.kind is not FLAG and not equals:
             if place == len(words):
@@ -175,11 +197,11 @@ def _words(
     return given, texts
 
 
-def _near(name: str, rows: Mapping[str, Option]) -> str:
+def _near(name: str, rows: Mapping[str, Option], program: str) -> str:
     from difflib import get_close_matches
 
     near = get_close_matches(name, [*rows, "help", "version"], 1, 0.5)
-    return f"did you mean --{near[0]}?" if near else "service-precheck --help lists them"
+    return f"did you mean --{near[0]}?" if near else f"{program} --help lists them"
 
 
 def _value(option: Option, text: str, place: str, mistakes: list[Mistake]) -> object:
@@ -194,17 +216,19 @@ def _read(path: str, mistakes: list[Mistake]) -> list[tuple[str, str]]:
     """The targets of a file or of standard input."""
     source = "standard input" if path == "-" else path
     try:
-        descriptor = 0 if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = 0 if path == "-" else net.os.open(path, net.os.O_RDONLY | net.os.O_CLOEXEC)
         try:
             data = b""
-            while len(data) <= LARGEST and (piece := os.read(descriptor, 65_536)):
+            while len(data) <= LARGEST and (piece := net.os.read(descriptor, 65_536)):
                 data += piece
         finally:
             if path != "-":
-                os.close(descriptor)
+                net.os.close(descriptor)
         text = data.decode()
     except OSError as error:
-        mistakes.append(Mistake(path, f"it cannot be read: {os.strerror(error.errno or 0)}", "", "--from"))
+        mistakes.append(
+            Mistake(path, f"it cannot be read: {net.os.strerror(error.errno or 0)}", "", "--from")
+        )
         return []
     except UnicodeDecodeError:
         mistakes.append(Mistake(path, "it is not UTF-8 text", "", "--from"))
@@ -223,18 +247,21 @@ def become(command: tuple[str, ...]) -> int:
     if "/" in program:
         candidates = [program]
     else:
-        path = environment.get(b"PATH", os.fsencode(os.defpath))
-        candidates = [f"{folder or '.'}/{program}" for folder in os.fsdecode(path).split(":")]
+        path = environment.get(b"PATH", DEFAULT_PATH)
+        candidates = [
+            f"{folder or '.'}/{program}"
+            for folder in path.decode("utf-8", "surrogateescape").split(":")
+        ]
     status, reason = NOT_FOUND, errno.ENOENT
     for candidate in candidates:
         try:
-            os.execve(candidate, command, environment)
+            net.os.execve(candidate, command, environment)
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR) and status == NOT_FOUND:
                 status, reason = NOT_EXECUTABLE, error.errno or 0
         except ValueError:
             status, reason = NOT_FOUND, errno.EINVAL
-    report.write(report.STDERR, f"service-precheck: {program}: {os.strerror(reason)}\n")
+    report.write(report.STDERR, f"service-precheck: {program}: {net.os.strerror(reason)}\n")
     return status
 
 
@@ -244,7 +271,7 @@ def _original_environment() -> dict[bytes, bytes]:
         with open("/proc/self/environ", "rb") as file:
             pairs = [pair.partition(b"=") for pair in file.read().split(b"\0") if pair]
     except OSError:
-        return dict(os.environb)
+        return dict(net.os.environ)
     return {name: value for name, equals, value in pairs if equals}
 
 
@@ -254,7 +281,9 @@ def help_text() -> str:
     for option in OPTIONS:
         short = next((f"{key}, " for key, name in SHORT.items() if name == option.name), "    ")
         shape = "" if option.kind is FLAG else f" {option.kind.shape}"
-        rows.append(f"  {short}--{option.name}{shape}\n          {option.meaning} [{variable(option)}]\n")
+        rows.append(
+            f"  {short}--{option.name}{shape}\n          {option.meaning} [{variable(option)}]\n"
+        )
     return (
         "usage: service-precheck [OPTIONS] TARGET... [-- COMMAND [ARG...]]\n\n"
         "Waits until everything that TARGETs name can be used, says which one blocks and why,\n"
@@ -274,5 +303,3 @@ def help_text() -> str:
         "  124 time ran out; 126, 127 COMMAND could not be run; 128+N ended by signal N;\n"
         "  70 a defect in service-precheck itself\n"
     )
-
-
