@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from . import net
 from .errors import Mistake, OperatorError, PrecheckError
-from .gate import TIMED_OUT, Gate, Outcome, Settings, State, blocking, sentence
+from .gate import TIMED_OUT, Gate, Outcome, Settings, State
 from .model import Verdict
+from .report.words import reasons, sentence
 from .target import parse_all
 from .workers import Workers
 
@@ -50,17 +51,7 @@ class WaitTimeout(DependencyError, TimeoutError):
 
 def told(outcome: Outcome) -> str:
     """How a wait ended, in a sentence, and a line for each dependency that blocks, with its hint."""
-    lines = [sentence(outcome)]
-    for state in blocking(outcome.states):
-        verdict = state.verdict
-        if verdict is None:
-            lines.append(f"  {state.name}: not asked yet")
-            continue
-        cause = f" [{verdict.cause}]" if verdict.cause else ""
-        lines.append(f"  {state.name}: {verdict.seen}{cause}")
-        if verdict.hint:
-            lines.append(f"    hint: {verdict.hint}")
-    return "\n".join(lines)
+    return "\n".join((sentence(outcome), *reasons(outcome.states)))
 
 
 def wait(

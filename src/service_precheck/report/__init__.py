@@ -7,13 +7,14 @@ exit status: what cannot be written at once is left out.
 
 from __future__ import annotations
 
-import os
-
 from .. import net
+from ..net import os
 from .termination import TerminationLog
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..gate import Gate, Outcome, Report, State
 
 STDOUT, STDERR = 1, 2
@@ -58,13 +59,18 @@ class Several:
 
 def choose(wanted: str, verbose: bool, quiet: bool, termination_log: str) -> Report:
     """The report for `--output`, `-v`, `-q` and `--termination-log` (empty: none)."""
+    for descriptor in (STDOUT, STDERR):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            _closed.add(descriptor)
     reports: list[Report] = []
     if wanted == "auto":
         wanted = "live" if _is_terminal() else "plain"
     if wanted == "json":
         from .jsonlines import JsonLines
 
-        reports.append(JsonLines(STDOUT, verbose))
+        reports.append(JsonLines(STDOUT, verbose, quiet))
     elif wanted == "live" and not quiet:
         from .live import Live
 
@@ -79,17 +85,67 @@ def choose(wanted: str, verbose: bool, quiet: bool, termination_log: str) -> Rep
 
 
 def _is_terminal() -> bool:
-    return os.isatty(STDERR) and os.environ.get("TERM", "dumb") != "dumb"
+    return os.isatty(STDERR) and net.environment().get("TERM", "dumb") != "dumb"
+
+
+# What a pipe that polls as writable takes at once and whole (PIPE_BUF of pipe(7)).
+ATOMIC = 4096
+
+# Closed when we started: the next socket or file may get that number, and must not get our text.
+_closed: set[int] = set()
+# The last line written there was cut off, by a disk that filled up.
+_torn: set[int] = set()
 
 
 def write(descriptor: int, text: str) -> None:
-    """Write text if that takes no waiting: a full pipe, a closed or a full file must not hold the gate up."""
-    data = text.encode("utf-8", "backslashreplace")
-    try:
-        # A pipe that polls as writable takes this much without blocking.
-        for start in range(0, len(data), 4096):
-            if not net.accepts(descriptor):
-                return
-            os.write(descriptor, data[start : start + 4096])
-    except OSError:
+    """Write lines if that takes no waiting: a full pipe, a closed or a full file must not hold the gate up.
+
+    A line of at most 4 KiB is written whole or not at all, as far as the kernel has a say: a pipe's
+    reader never meets half of one, nor one with another process's text inside.
+    """
+    if descriptor in _closed:
         return
+    data = text.encode("utf-8", "backslashreplace")
+    own = reopened(descriptor) if os.isatty(descriptor) else -1
+    if descriptor in _torn:
+        data = b"\n" + data
+    start = 0
+    try:
+        while start < len(data):
+            end = len(data)
+            if end - start > ATOMIC:
+                end = data.rfind(b"\n", start, start + ATOMIC) + 1 or start + ATOMIC
+            if not net.accepts(descriptor):
+                break
+            start += os.write(descriptor if own < 0 else own, data[start:end])
+            _torn.discard(descriptor)
+    except OSError:
+        pass
+    finally:
+        if own >= 0:
+            os.close(own)
+    if start and data[start - 1 : start] != b"\n":
+        _torn.add(descriptor)
+
+
+def reopened(terminal: int) -> int:
+    """A descriptor of our own for a terminal, which never waits; -1 if none can be had.
+
+    A terminal that polls as writable may have room for a single character and wait for the rest; the
+    flag that turns that off would be everybody's who shares the descriptor.
+    """
+    flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    try:
+        return os.open(f"/proc/self/fd/{terminal}", flags)
+    except OSError:
+        return -1
+
+
+# What gives a terminal back as it was found, whatever ends the gate.
+restores: list[Callable[[], None]] = []
+
+
+def restore() -> None:
+    """Give the terminal back as it was found."""
+    for each in restores:
+        each()

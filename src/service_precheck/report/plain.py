@@ -5,15 +5,18 @@ from __future__ import annotations
 import time
 
 from .. import net, signals
-from ..gate import blocking, sentence
+from ..gate import blocking
 from ..model import seconds
 from . import write
+from .words import SIGNALS, closing, name, reasons, sentence, told, word
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..gate import Gate, Outcome, State
 
 STILL = 30.0
+# Named in a line; the others are counted.
+MOST = 5
 
 
 class Plain:
@@ -35,31 +38,32 @@ class Plain:
 
     def changed(self, state: State) -> None:
         if not self.verbose:
-            self._line(_told(state))
+            self._line(f"{word(state)}: {told(state)}")
 
     def attempted(self, state: State) -> None:
-        self._line(f"{_told(state)} (attempt {state.attempts})")
+        self._line(f"{word(state)}: {told(state)} (attempt {state.attempts})")
 
     def tick(self, now: float) -> None:
         self.wake = now + STILL
         assert self._gate is not None
         states = self._gate.states()
         back = blocking(states)
-        told = "; ".join(f"{state.name}: {_why(state)}" for state in back[:5])
-        more = f"; and {len(back) - 5} more" if len(back) > 5 else ""
+        after = seconds(self._gate.waited())
+        if not back:
+            self._line(f"still looking after {after}: all hold, and are asked once more")
+            return
+        each = "; ".join(told(state) for state in back[:MOST])
         self._line(
-            f"still waiting after {seconds(self._gate.waited())} for {len(back)} of {len(states)}: {told}{more}"
+            f"still waiting after {after} for {len(back)} of {len(states)}: {each}{_more(back)}"
         )
 
     def end(self, outcome: Outcome) -> None:
+        signals.last_words.remove(self._ended_by)
         if outcome.ready:
             self._line(sentence(outcome))
             return
-        lines = [f"{_clock()} {sentence(outcome)}"]
-        for state in blocking(outcome.states):
-            lines.append(f"  {state.name}: {_why(state)}")
-            if state.verdict is not None and state.verdict.hint:
-                lines.append(f"    hint: {state.verdict.hint}")
+        lines = [f"{_clock()} {sentence(outcome)}", *reasons(outcome.states)]
+        lines += [f"  {line}" for line in closing(outcome)]
         write(self._descriptor, "\n".join(lines) + "\n")
 
     def _line(self, text: str) -> None:
@@ -68,23 +72,18 @@ class Plain:
 
     def _ended_by(self, number: int) -> None:
         assert self._gate is not None
-        names = ", ".join(state.name for state in blocking(self._gate.states())[:5])
-        self._line(f"ended by signal {number} after {seconds(self._gate.waited())}, waiting for {names}")
+        back = blocking(self._gate.states())
+        names = ", ".join(name(state) for state in back[:MOST])
+        after = seconds(self._gate.waited())
+        self._line(
+            f"ended by {SIGNALS.get(number, f'signal {number}')} after {after}, "
+            f"waiting for {names or 'a last look'}{_more(back)}"
+        )
+
+
+def _more(states: list[State]) -> str:
+    return f"; and {len(states) - MOST} more" if len(states) > MOST else ""
 
 
 def _clock() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
-def _told(state: State) -> str:
-    word = "ready" if state.holds else "failed" if state.over else "waiting"
-    return f"{word}: {state.name}: {_why(state)}"
-
-
-def _why(state: State) -> str:
-    verdict = state.verdict
-    if verdict is None:
-        return "not asked yet"
-    if verdict.cause is None:
-        return verdict.seen
-    return f"{verdict.seen} [{verdict.cause}]"

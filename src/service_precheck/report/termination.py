@@ -7,10 +7,9 @@ change (at most every 10 s), and nothing once the gate is open.
 
 from __future__ import annotations
 
-import os
-
 from .. import net
-from ..gate import blocking, sentence
+from ..net import os
+from .words import reasons, sentence
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,11 +46,11 @@ class TerminationLog:
         assert self._gate is not None
         self.wake = float("inf")
         self._next = now + EVERY
-        self._write(_blocks(self._gate.states()))
+        self._write("\n".join(reasons(self._gate.states(), "")))
 
     def end(self, outcome: Outcome) -> None:
         self._write(
-            "" if outcome.ready else f"{sentence(outcome)}\n{_blocks(outcome.states)}"
+            "" if outcome.ready else "\n".join((sentence(outcome), *reasons(outcome.states, "")))
         )
 
     def _write(self, text: str) -> None:
@@ -74,11 +73,3 @@ def write_bounded(path: str, text: str) -> None:
         pass
     finally:
         os.close(descriptor)
-
-
-def _blocks(states: tuple[State, ...]) -> str:
-    lines = []
-    for state in blocking(states):
-        why = f"{state.verdict.seen} [{state.verdict.cause}]" if state.verdict else "not asked yet"
-        lines.append(f"{state.name}: {why}\n")
-    return "".join(lines)

@@ -1,0 +1,118 @@
+"""The words every report shares: how a dependency stands, in one line, for someone woken at three.
+
+Names are cut and what cannot be seen in them is escaped; what a probe saw is already so.
+"""
+
+from __future__ import annotations
+
+from ..gate import FAILED, TIMED_OUT, blocking
+from ..model import printable, seconds
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..gate import Outcome, State
+
+LONGEST_NAME = 120
+SIGNALS = {1: "SIGHUP", 2: "SIGINT", 15: "SIGTERM"}
+_MEANING = {FAILED: "a dependency failed for good", TIMED_OUT: "time ran out"}
+
+
+def name(state: State) -> str:
+    """What people call it."""
+    return printable(state.name, LONGEST_NAME)
+
+
+def word(state: State) -> str:
+    """How it stands: `ready`, `failed` (it can no longer hold), `waiting`."""
+    return "ready" if state.holds else "failed" if state.over else "waiting"
+
+
+def why(state: State) -> str:
+    """What was proven, or what was seen and the cause."""
+    verdict = state.verdict
+    if verdict is None:
+        return "no answer yet"
+    if state.holds or verdict.cause is None:
+        return verdict.seen
+    return f"{verdict.seen} [{verdict.cause}]"
+
+
+def told(state: State) -> str:
+    """Name and reason, the name only once."""
+    called, reason = name(state), why(state)
+    return reason if reason.startswith(f"{called} ") else f"{called}: {reason}"
+
+
+def shown_members(state: State) -> tuple[State, ...]:
+    """The members that say more of a group than the group does itself: none of one that holds.
+
+    None of `not(...)` either: that its member is up is what blocks.
+    """
+    return () if state.holds or state.target.startswith("not(") else state.members
+
+
+def in_short(state: State) -> str:
+    """Why, for a group whose members are shown beside it."""
+    if not shown_members(state) or state.cause is None:
+        return why(state)
+    good = sum(member.holds for member in state.members)
+    return f"{good or 'none'} of {len(state.members)} {'holds' if good < 2 else 'hold'} [{state.cause}]"
+
+
+def reasons(states: tuple[State, ...], indent: str = "  ") -> list[str]:
+    """What blocks and what to do about it, members below their group."""
+    lines = []
+    for state in blocking(states):
+        members = shown_members(state)
+        lines.append(
+            f"{indent}{name(state)}: {in_short(state)}" if members else f"{indent}{told(state)}"
+        )
+        if state.verdict is not None and state.verdict.hint and not members:
+            lines.append(f"{indent}  hint: {state.verdict.hint}")
+        lines += reasons(members, f"{indent}  ")
+    return lines
+
+
+def sentence(outcome: Outcome) -> str:
+    """How a gate ended, in one sentence."""
+    # Less would be shown as "0 s".
+    took = "at once" if outcome.waited < 0.05 else f"after {seconds(outcome.waited)}"
+    count = len(outcome.states)
+    if outcome.ready:
+        if count == 1:
+            return f"open {took}: {told(outcome.states[0])}"
+        return (
+            f"open {took}: {f'all {count} dependencies hold' if count else 'nothing was asked for'}"
+        )
+    back = blocking(outcome.states)
+    names = ", ".join(name(state) for state in back[:3])
+    names += f" and {len(back) - 3} more" if len(back) > 3 else ""
+    if outcome.status == TIMED_OUT:
+        return f"gave up {took}, still waiting for {len(back)} of {count}: {names}"
+    return f"failed {took}: {len(back)} of {count} can never hold: {names}"
+
+
+def closing(outcome: Outcome) -> list[str]:
+    """For those who have never seen this tool: what it is, what its status says, where to read on."""
+    causes: list[str] = []
+    for state in _leaves(outcome.states):
+        if state.cause is not None and state.cause not in causes:
+            causes.append(state.cause)
+    status = f"exit status {outcome.status}: {_MEANING[outcome.status]}"
+    lines = [
+        "service-precheck holds a workload back until what it depends on can be used",
+        f"({status}).",
+    ]
+    if causes:
+        lines.append(
+            f"What a word in brackets means and what to do: precheck causes {' '.join(causes[:3])}"
+        )
+    return [f"{lines[0]} {lines[1]}", *lines[2:]]
+
+
+def _leaves(states: tuple[State, ...]) -> list[State]:
+    found = []
+    for state in blocking(states):
+        members = shown_members(state)
+        found += _leaves(members) if members else [state]
+    return found
