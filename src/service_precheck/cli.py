@@ -11,6 +11,7 @@ from . import net, report, schemes, signals
 from .errors import Mistake, OperatorError
 from .gate import MISTAKE, OPEN, Gate, Settings
 from .model import Frozen
+from .net import os
 from .options import DURATION, FLAG, PATH, Option, Wrong, choice
 from .report.termination import DEFAULT as TERMINATION_LOG
 from .report.termination import write_bounded
@@ -216,18 +217,18 @@ def _read(path: str, mistakes: list[Mistake]) -> list[tuple[str, str]]:
     """The targets of a file or of standard input."""
     source = "standard input" if path == "-" else path
     try:
-        descriptor = 0 if path == "-" else net.os.open(path, net.os.O_RDONLY | net.os.O_CLOEXEC)
+        descriptor = 0 if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             data = b""
-            while len(data) <= LARGEST and (piece := net.os.read(descriptor, 65_536)):
+            while len(data) <= LARGEST and (piece := os.read(descriptor, 65_536)):
                 data += piece
         finally:
             if path != "-":
-                net.os.close(descriptor)
+                os.close(descriptor)
         text = data.decode()
     except OSError as error:
         mistakes.append(
-            Mistake(path, f"it cannot be read: {net.os.strerror(error.errno or 0)}", "", "--from")
+            Mistake(path, f"it cannot be read: {os.strerror(error.errno or 0)}", "", "--from")
         )
         return []
     except UnicodeDecodeError:
@@ -255,13 +256,13 @@ def become(command: tuple[str, ...]) -> int:
     status, reason = NOT_FOUND, errno.ENOENT
     for candidate in candidates:
         try:
-            net.os.execve(candidate, command, environment)
+            os.execve(candidate, command, environment)
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR) and status == NOT_FOUND:
                 status, reason = NOT_EXECUTABLE, error.errno or 0
         except ValueError:
             status, reason = NOT_FOUND, errno.EINVAL
-    report.write(report.STDERR, f"service-precheck: {program}: {net.os.strerror(reason)}\n")
+    report.write(report.STDERR, f"service-precheck: {program}: {os.strerror(reason)}\n")
     return status
 
 
@@ -271,7 +272,7 @@ def _original_environment() -> dict[bytes, bytes]:
         with open("/proc/self/environ", "rb") as file:
             pairs = [pair.partition(b"=") for pair in file.read().split(b"\0") if pair]
     except OSError:
-        return dict(net.os.environ)
+        return dict(os.environ)
     return {name: value for name, equals, value in pairs if equals}
 
 

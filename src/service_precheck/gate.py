@@ -8,12 +8,11 @@ is asked once more.
 
 from __future__ import annotations
 
-import os
-
 from . import net, schedule, signals
 from .dns.resolver import Resolver
 from .errors import NotReady
-from .model import Frozen, Verdict, seconds
+from .model import Frozen, Verdict
+from .net import os
 from .stream import Attempt
 from .target import Group, Node
 from .workers import Workers
@@ -59,7 +58,17 @@ class State(Frozen):
     None while it is being asked or need not be. `over` says that it can no longer hold.
     """
 
-    __slots__ = ("asks_in", "attempts", "holds", "members", "name", "over", "target", "verdict", "waited")
+    __slots__ = (
+        "asks_in",
+        "attempts",
+        "holds",
+        "members",
+        "name",
+        "over",
+        "target",
+        "verdict",
+        "waited",
+    )
     name: str
     target: str
     holds: bool
@@ -148,8 +157,8 @@ class Leaf:
         "asked",
         "attempts",
         "credentials",
-        "deadline",
         "dead",
+        "deadline",
         "due",
         "good",
         "last",
@@ -279,7 +288,9 @@ class Gate:
         self._workers = workers or Workers()
         self._resolver = resolver or Resolver()
         self._leaves: list[Leaf] = []
-        self._root = Branch(root, tuple(self._grow(member, True) for member in root.members), self.begun)
+        self._root = Branch(
+            root, tuple(self._grow(member, True) for member in root.members), self.begun
+        )
         self._heap: list[tuple[float, int, Leaf]] = []
         self._pushed = 0
         self._deadline = None if settings.timeout is None else self.begun + settings.timeout
@@ -589,9 +600,7 @@ def _group_verdict(group: Group, holds: bool, members: tuple[State, ...]) -> Ver
         for m in members
         if not m.holds
     ]
-    return Verdict(
-        "too-few", f"{len(good)} of {group.need} needed hold; {'; '.join(back)}"
-    )
+    return Verdict("too-few", f"{len(good)} of {group.need} needed hold; {'; '.join(back)}")
 
 
 def _draw() -> float:
@@ -602,17 +611,3 @@ def _draw() -> float:
 def blocking(states: tuple[State, ...]) -> list[State]:
     """The dependencies that hold the gate back."""
     return [state for state in states if not state.holds]
-
-
-def sentence(outcome: Outcome) -> str:
-    """One sentence on how a gate ended, for someone who has never seen the tool."""
-    took = seconds(outcome.waited)
-    back = blocking(outcome.states)
-    count = len(outcome.states)
-    if outcome.ready:
-        what = "the one dependency holds" if count == 1 else f"all {count} dependencies hold"
-        return f"open after {took}: {what}"
-    names = ", ".join(state.name for state in back[:3]) + (f" and {len(back) - 3} more" if len(back) > 3 else "")
-    if outcome.status == TIMED_OUT:
-        return f"gave up after {took}: {len(back)} of {count} dependencies did not hold in time: {names}"
-    return f"failed after {took}: {len(back)} of {count} dependencies cannot hold any more: {names}"

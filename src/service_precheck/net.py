@@ -10,7 +10,7 @@ from __future__ import annotations
 import _socket
 import _thread
 import errno
-import os
+import posix as os
 import select
 import sys
 import time
@@ -21,7 +21,7 @@ from .signals import children
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
 __all__ = [
     "AF_INET",
@@ -32,11 +32,13 @@ __all__ = [
     "Socket",
     "children",
     "connect_error",
+    "environment",
     "family_of",
     "heappop",
     "heappush",
     "is_address",
     "monotonic",
+    "os",
     "readable",
     "spawn",
     "start_connecting",
@@ -59,6 +61,22 @@ _IP_RECVERR, _IPV6_RECVERR = 11, 25
 # Virtual memory a thread; what it touches is far less. glibc's default of 8 MiB would meet
 # RLIMIT_AS and some overcommit settings with a hundred threads.
 STACK = 256 * 1024
+
+
+def environment() -> Mapping[str, str]:
+    """The environment variables, as `os.environ` has them where somebody imported `os`.
+
+    `os` costs 3 ms of cpu, three times all the rest of this module; so what the gate needs of it comes
+    from `posix`, by the name `os`.
+    """
+    imported = sys.modules.get("os")
+    if imported is not None:
+        known: Mapping[str, str] = imported.environ
+        return known
+    return {
+        name.decode("utf-8", "surrogateescape"): value.decode("utf-8", "surrogateescape")
+        for name, value in os.environ.items()
+    }
 
 
 def family_of(address: str) -> int | None:
@@ -108,7 +126,9 @@ def start_connecting(address: str, port: int) -> Socket:
 
 def start_connecting_unix(path: str) -> Socket:
     """As `start_connecting`, to a Unix socket. A path that starts with `@` is in the abstract space."""
-    name: str | bytes = b"\0" + os.fsencode(path[1:]) if path.startswith("@") else path
+    name: str | bytes = (
+        b"\0" + path[1:].encode("utf-8", "surrogateescape") if path.startswith("@") else path
+    )
     return _connecting(_socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _FLAGS), name)
 
 
@@ -157,7 +177,7 @@ def udp(address: str, port: int) -> Socket:
     return sock
 
 
-def wait(reading: Iterable[Socket], writing: Iterable[Socket], deadline: float) -> dict[int, int]:
+def wait(reading: Iterable[Waitable], writing: Iterable[Waitable], deadline: float) -> dict[int, int]:
     """Block until one of the sockets can be used or the deadline passes; the events by descriptor."""
     poll = select.poll()
     for sock in reading:

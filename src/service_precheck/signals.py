@@ -8,7 +8,7 @@ signal's number, in every phase, whatever other threads do.
 from __future__ import annotations
 
 import _signal
-import os
+import posix as os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +18,9 @@ ENDING = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP)
 
 # Process groups of commands that run now: they are killed when we are told to end.
 children: set[int] = set()
+# Threads between starting a command and naming it among `children`: nothing is reaped meanwhile, since
+# what has ended could be theirs.
+starting: set[object] = set()
 # Called with the signal's number before the end. They must not block.
 last_words: list[Callable[[int], None]] = []
 
@@ -71,7 +74,8 @@ def reap() -> None:
             gone = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except OSError:
             return
-        if gone is None or gone.si_pid in children:
+        # In this order: what has ended was started before, so it is named by now unless it is starting.
+        if gone is None or starting or gone.si_pid in children:
             return
         try:
             os.waitpid(gone.si_pid, os.WNOHANG)

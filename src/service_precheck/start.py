@@ -9,14 +9,15 @@ signals.hold()
 
 def main() -> None:
     """Run the gate and end the process with its exit status. Never returns."""
-    import os
     import sys
+
+    from .net import environment, os
 
     status = 70
     try:
         from .cli import run
 
-        status = run(sys.argv[1:], os.environ)
+        status = run(sys.argv[1:], environment())
     except Exception:
         # Ours: with a traceback, since it has to be mended, and without secrets, since it is shown.
         import traceback

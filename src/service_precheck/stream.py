@@ -9,11 +9,11 @@ conversation.
 from __future__ import annotations
 
 import errno
-import os
 
 from . import net
 from .errors import NotReady, blocked
 from .model import seconds
+from .net import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -118,7 +118,9 @@ class Stream:
         while (at := self._buffer.find(mark, searched, most)) < 0:
             if len(self._buffer) >= most:
                 what = what or f"{mark!r}"
-                raise blocked("protocol", f"{self.peer} sent {most} bytes without the end of {what}")
+                raise blocked(
+                    "protocol", f"{self.peer} sent {most} bytes without the end of {what}"
+                )
             searched = max(0, len(self._buffer) - len(mark) + 1)
             self._fill(what or f"{mark!r}")
         return self._taken(at + len(mark))

@@ -8,12 +8,11 @@ honoured), TLS 1.2 and later (RFC 5246, RFC 8446).
 from __future__ import annotations
 
 import _ssl
-import os
 import time
 
 from .errors import NotReady, blocked
 from .model import Frozen, epoch, printable
-from .net import is_address
+from .net import os
 
 _CERT_NONE, _CERT_REQUIRED = 0, 2
 _TLS_1_2 = 0x0303
@@ -125,8 +124,10 @@ class Channel:
         self._seen = seen
         context = _context(settings)
         # It holds nothing but the set: a circle through the library's objects is never collected.
-        context._msg_callback = lambda *what: _notice(seen, *what)  # noqa: SLF001
-        self._talk = context._wrap_bio(self._incoming, self._outgoing, False, self._name)  # noqa: SLF001
+        context._msg_callback = lambda *what: _notice(seen, *what)  # type: ignore[attr-defined]  # noqa: SLF001
+        self._talk = context._wrap_bio(  # type: ignore[attr-defined]  # noqa: SLF001
+            self._incoming, self._outgoing, False, self._name
+        )
 
     @property
     def confirmed(self) -> bool:
@@ -145,7 +146,9 @@ class Channel:
         if self._talk.version() is None and data[0] not in (_ALERT, _HANDSHAKE):
             said = printable(data.decode("utf-8", "replace").strip(), 60)
             raise blocked(
-                "tls-plaintext", f"{self._peer} does not speak TLS, it said {said!r}", "a plain-text port?"
+                "tls-plaintext",
+                f"{self._peer} does not speak TLS, it said {said!r}",
+                "a plain-text port?",
             )
         self._incoming.write(data)
 
@@ -176,22 +179,30 @@ class Channel:
         days = None if left is None else int(left // _DAY)
         asked = self._settings.min_days
         if asked and (left is None or left < asked * _DAY):
-            still = "of unknown end" if left is None else "expired" if left < 0 else f"good for {days} days"
+            still = (
+                "of unknown end"
+                if left is None
+                else "expired"
+                if left < 0
+                else f"good for {days} days"
+            )
             raise blocked(
-                "tls-expired", f"the certificate of {self._peer} is {still}, {asked} days are asked for"
+                "tls-expired",
+                f"the certificate of {self._peer} is {still}, {asked} days are asked for",
             )
         return Session(self._talk.version() or "", chosen, self._name, days)
 
     def read(self, most: int) -> bytes | None:
         """What the other end said: None if nothing yet, empty at its end."""
         try:
-            return self._talk.read(most)
+            got: bytes = self._talk.read(most)
         except _ssl.SSLWantReadError:
             return None
         except (_ssl.SSLZeroReturnError, _ssl.SSLEOFError):
             return b""
         except OSError as error:
             raise blocked(*self._explain(error)) from error
+        return got
 
     def write(self, data: bytes) -> None:
         """Say something; `take` then has it."""
@@ -279,7 +290,7 @@ def _context(settings: Settings) -> _ssl._SSLContext:
     try:
         if given:
             context.verify_flags |= _PARTIAL_CHAIN
-            folder = os.path.isdir(given)
+            folder = _is_folder(given)
             context.load_verify_locations(None if folder else given, given if folder else None)
         elif not settings.insecure:
             context.set_default_verify_paths()
@@ -288,11 +299,21 @@ def _context(settings: Settings) -> _ssl._SSLContext:
             # Without a callback the library would ask for a passphrase at the terminal, and wait.
             context.load_cert_chain(given, settings.key or None, str)
     except (OSError, ValueError) as error:
-        raise _unusable(error, *((given, settings.key) if given == settings.cert else (given,))) from error
+        raise _unusable(
+            error, *((given, settings.key) if given == settings.cert else (given,))
+        ) from error
     if settings.alpn:
         encoded = (name.encode() for name in settings.alpn)
-        context._set_alpn_protocols(b"".join(bytes((len(name),)) + name for name in encoded))  # noqa: SLF001
+        wire = b"".join(bytes((len(name),)) + name for name in encoded)
+        context._set_alpn_protocols(wire)  # type: ignore[attr-defined]  # noqa: SLF001
     return context
+
+
+def _is_folder(path: str) -> bool:
+    try:
+        return os.stat(path).st_mode & 0o170000 == 0o040000
+    except OSError:
+        return False
 
 
 def _unusable(error: Exception, *paths: str) -> NotReady:

@@ -6,10 +6,9 @@ means a resolver on loopback, and is stated.
 
 from __future__ import annotations
 
-import os
-
+from .. import net
 from ..model import Frozen
-from ..net import is_address
+from ..net import is_address, os
 
 DNS_PORT = 53
 
@@ -65,10 +64,11 @@ class Files:
         stamp = _stamp(self.resolv_path)
         if self._resolv is None or self._resolv[0] != stamp:
             text = _read(self.resolv_path)
+            environment = net.environment()
             parsed = parse_resolv_conf(
                 text or "",
-                os.environ.get("LOCALDOMAIN"),
-                os.environ.get("RES_OPTIONS", ""),
+                environment.get("LOCALDOMAIN"),
+                environment.get("RES_OPTIONS", ""),
                 os.uname().nodename,
             )
             if not parsed.servers:

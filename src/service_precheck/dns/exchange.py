@@ -9,10 +9,10 @@ silent server before it asks the next; here 250 ms, and the silent one goes last
 from __future__ import annotations
 
 import errno
-import os
 
 from .. import net
 from ..errors import NotReady, blocked
+from ..net import os
 from . import message
 
 Server = tuple[str, int]

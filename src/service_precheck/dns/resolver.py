@@ -6,11 +6,10 @@ their own age; an answer is never remembered. RFC 2308 for negative caching.
 
 from __future__ import annotations
 
-import os
-
 from .. import net
 from ..errors import NotReady, blocked
 from ..model import Frozen
+from ..net import os
 from . import message
 from .config import Config, Files
 from .exchange import Server, Servers, shown
@@ -108,15 +107,18 @@ class _Denials:
         if ttl >= first_ttl and now - first > first_ttl - ROUNDING - SLACK:
             # It may have expired since: this is a new one, or cannot be told from one.
             self._begin(now, ttl)
-        elif ttl < first_ttl and max(ends) - min(ends) <= ROUNDING + SLACK:
+        elif max(ends) - min(ends) > ROUNDING + SLACK:
+            # It jumps: several caches behind one address.
+            self._off = True
+        elif len(self._seen) <= len(LEARNING):
+            self.useful = now + LEARNING[len(self._seen) - 1]
+        elif ttl < first_ttl:
             self._cached = True
             self._full = first_ttl
             self._end, self._latest = ends[0], max(ends)
             self._sleep(now, EARLY)
-        elif ttl == first_ttl and len(self._seen) <= len(LEARNING):
-            self.useful = now + LEARNING[len(self._seen) - 1]
         else:
-            # It stands still for over a second (nobody caches this), or it jumps (several caches).
+            # It stood still for over a second: nobody caches this.
             self._off = True
 
     def _follow(self, now: float, ttl: int, before: float) -> None:
