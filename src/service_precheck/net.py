@@ -22,6 +22,12 @@ from .signals import children
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from typing import Protocol
+
+    class Waitable(Protocol):
+        """What has a descriptor that can be waited for."""
+
+        def fileno(self) -> int: ...
 
 __all__ = [
     "AF_INET",
