@@ -34,6 +34,7 @@ LEFT_OUT = {
     "plistlib": "another system",
     "pydoc": "help() at a prompt",
     "readline": "a prompt",
+    "statistics": "random's own test",
     "tarfile": "shutil unpacks nothing here",
     "test": "CPython's own tests",
     "unittest": "tests",
@@ -72,18 +73,22 @@ class Library:
         return self._extensions.get(name)
 
 
-def modules(package: Path, library: Library) -> dict[str, Path]:
+def modules(package: Path, library: Library, face: str = "") -> dict[str, Path]:
     """Every module of `package`, a folder, and what it imports of `library`: file by name.
 
-    Raises Failed for an import of the package that neither it nor the library satisfies.
+    `face` is a module for importers of the package, which none of it imports but `__init__`: it is
+    left out, with all that only it imports. Raises Failed for an import that cannot be satisfied.
     """
     ours = {_name(path, package): path for path in sorted(package.rglob("*.py"))}
+    ours.pop(face, None)
     found: dict[str, Path] = {}
     todo: list[tuple[str, str, bool]] = [("encodings", "the interpreter", False)]
     todo += [(f"encodings.{codec}", "the interpreter", False) for codec in CODECS]
     for name, path in ours.items():
         for imported, optional in _imports(path, name):
             first = imported.partition(".")[0]
+            if imported == face and name != package.name:
+                raise Failed(f"{name} imports {face}, which is left out")
             if first == package.name:
                 continue
             known = first in sys.builtin_module_names or library.find(first)

@@ -22,6 +22,8 @@ from image.packages import Archive, Failed, Package
 TRIPLETS = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
 LIBRARY = "usr/lib/python3.11"
 MODULES = "usr/lib/service-precheck/modules"
+# What programs import; in the image there is none but the two commands.
+FACE = "service_precheck.library"
 CERTIFICATES = "etc/ssl/certs"
 # What libc opens by name when it is needed, so that no ELF header shows it: a daemonic thread that
 # wakes while the interpreter ends is ended by pthread_exit, which aborts without libgcc_s.
@@ -79,8 +81,7 @@ def build(archive: Archive, source: Path, licence: Path, openssl: list[str]) -> 
         [package.folder / LIBRARY for package in (base, rest)],
         [package.folder / LIBRARY / "lib-dynload" for package in (base, rest)],
     )
-    modules = closure.modules(source, library)
-
+    modules = closure.modules(source, library, face=FACE)
     for command, module in COMMANDS.items():
         if f"{source.name}.{module}" not in modules:
             raise Failed(f"{source} has no module {module}, which {command} starts")
