@@ -23,8 +23,9 @@ def main() -> None:
         import traceback
 
         from .model import redacted
-        from .report import STDERR, write
+        from .report import STDERR, restore, write
 
+        restore()
         write(STDERR, redacted(traceback.format_exc()))
     finally:
         signals.kill_children()
