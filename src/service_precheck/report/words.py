@@ -94,20 +94,17 @@ def sentence(outcome: Outcome) -> str:
 
 def closing(outcome: Outcome) -> list[str]:
     """For those who have never seen this tool: what it is, what its status says, where to read on."""
-    causes: list[str] = []
-    for state in _leaves(outcome.states):
-        if state.cause is not None and state.cause not in causes:
-            causes.append(state.cause)
+    causes = {state.cause for state in _leaves(outcome.states) if state.cause is not None}
     status = f"exit status {outcome.status}: {_MEANING[outcome.status]}"
     lines = [
-        "service-precheck holds a workload back until what it depends on can be used",
-        f"({status}).",
+        f"service-precheck holds a workload back until what it depends on can be used ({status})."
     ]
-    if causes:
-        lines.append(
-            f"What a word in brackets means and what to do: precheck causes {' '.join(causes[:3])}"
-        )
-    return [f"{lines[0]} {lines[1]}", *lines[2:]]
+    if len(causes) == 1:
+        (cause,) = causes
+        lines.append(f"What [{cause}] means and what to do: precheck causes {cause}")
+    elif causes:
+        lines.append("What the words in brackets mean and what to do: precheck causes NAME")
+    return lines
 
 
 def _leaves(states: tuple[State, ...]) -> list[State]:
