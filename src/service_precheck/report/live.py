@@ -8,10 +8,10 @@ every emulator knows: cursor up, erase, hide the cursor, no automatic wrapping w
 from __future__ import annotations
 
 import _signal
-import os
 
 from .. import net, signals
 from ..model import seconds
+from ..net import environment, os
 from . import reopened, restores
 from .table import Style, Table
 from .words import SIGNALS, closing, sentence
@@ -55,7 +55,7 @@ class Live:
     def __init__(self, descriptor: int, verbose: bool) -> None:
         own = reopened(descriptor)
         self._own = own if own >= 0 else descriptor
-        self._style = Style(os.environ, verbose)
+        self._style = Style(environment(), verbose)
         self._gate: Gate | None = None
         # What the terminal has not taken yet.
         self._pending = b""

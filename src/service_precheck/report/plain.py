@@ -38,7 +38,7 @@ class Plain:
 
     def changed(self, state: State) -> None:
         if not self.verbose:
-            self._line(f"{word(state)}: {told(state)}")
+            self._line(f"{word(state)}: {told(state, short=True)}")
 
     def attempted(self, state: State) -> None:
         self._line(f"{word(state)}: {told(state)} (attempt {state.attempts})")

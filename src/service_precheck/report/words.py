@@ -37,9 +37,9 @@ def why(state: State) -> str:
     return f"{verdict.seen} [{verdict.cause}]"
 
 
-def told(state: State) -> str:
-    """Name and reason, the name only once."""
-    called, reason = name(state), why(state)
+def told(state: State, *, short: bool = False) -> str:
+    """Name and reason, the name only once; `short` where a group's members are told beside it."""
+    called, reason = name(state), in_short(state) if short else why(state)
     return reason if reason.startswith(f"{called} ") else f"{called}: {reason}"
 
 
