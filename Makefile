@@ -25,7 +25,7 @@ UV := uv==0.13.9
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: PYTHON ?= $(call find-python,os)
@@ -66,8 +66,26 @@ bench: .venv/dev.stamp servers ## measure against the rivals and print the ratio
 image: dist/image.stamp ## build the OCI image layout in dist/image
 
 .PHONY: image-test
-image-test: dist/image.stamp servers ## run the image's tests (needs root and runc)
+image-test: dist/image.stamp dist/package.stamp ## run the image's tests (needs root and runc)
+	@$(BIN)/python tools/install_servers.py image
 	$(PYTEST) tests/image $(ARGS)
+
+.PHONY: package
+package: dist/package.stamp ## build the wheel and the source archive in dist
+
+.PHONY: release-dry-run
+release-dry-run: image package ## do all of a release that needs nobody's leave
+	@$(BIN)/python tools/install_servers.py image
+	$(BIN)/python -m image.release dry-run
+
+.PHONY: release-check
+release-check: image package ## check that version, change log, tag and what was built agree
+	$(BIN)/python -m image.release check
+
+# Pushes what was built and tested elsewhere, so it builds nothing.
+.PHONY: release-image
+release-image: .venv/dev.stamp ## push the image to IMAGE_REPOSITORY and sign it
+	$(BIN)/python -m image.release image
 
 .PHONY: lock
 lock: PYTHON ?= $(call find-python,ensurepip)
@@ -107,4 +125,8 @@ python:
 
 dist/image.stamp: $(shell find src image -type f -not -name '*.pyc' 2>/dev/null) pyproject.toml | .venv/dev.stamp
 	$(BIN)/python -m image.build
+	@touch $@
+
+dist/package.stamp: $(shell find src -type f -not -name '*.pyc' 2>/dev/null) pyproject.toml README.md LICENSE | .venv/dev.stamp
+	$(BIN)/python -m build --no-isolation --outdir dist >/dev/null
 	@touch $@

@@ -2,7 +2,8 @@
 
 Nothing it installs is started, now or at the next boot. What is there already is left alone.
 Elsewhere it says what it leaves out; the tests that need it are skipped. With CI=true, where a
-skipped test is a failed one, being unable to install is a failure too.
+skipped test is a failed one, being unable to install is a failure too. `image` as an argument adds
+what the image's tests need.
 """
 
 from __future__ import annotations
@@ -39,11 +40,16 @@ PACKAGES = (
     "unbound",
     "util-linux",
 )
+# What the image's own tests and a release's dry run need besides.
+IMAGE_PACKAGES = ("binutils", "containerd", "docker-registry", "podman", "skopeo")
 # What Debian would start at boot, by the package that brings it.
 UNITS = {
     "bind9": "named.service",
+    "containerd": "containerd.service",
+    "docker-registry": "docker-registry.service",
     "knot": "knot.service",
     "nginx-light": "nginx.service",
+    "podman": "podman.socket",
     "unbound": "unbound.service",
 }
 COREDNS = "v1.12.4"
@@ -55,15 +61,15 @@ def cache() -> Path:
     return Path(base) / "service-precheck"
 
 
-def missing_packages() -> list[str]:
+def missing_packages(wanted: tuple[str, ...]) -> list[str]:
     listing = subprocess.run(
-        ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *PACKAGES],
+        ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *wanted],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
     ).stdout
     states = dict(line.split(" ", 1) for line in listing.splitlines())
-    return [package for package in PACKAGES if states.get(package) != "installed"]
+    return [package for package in wanted if states.get(package) != "installed"]
 
 
 @contextmanager
@@ -119,14 +125,16 @@ def build_coredns(go: str) -> None:
         link.symlink_to(binary.name)
 
 
-def main() -> None:
+def main(*, for_image: bool) -> None:
     if not Path("/etc/debian_version").exists():
         print("not Debian: the tests use the servers that are installed already")
-    elif missing := missing_packages():
+    elif missing := missing_packages(PACKAGES + IMAGE_PACKAGES if for_image else PACKAGES):
         if os.geteuid() == 0:
             install(missing)
         else:
             print("not root, so not installed:", *missing)
+    if for_image:
+        return
     if go := shutil.which("go"):
         build_coredns(go)
     elif not shutil.which("coredns"):
@@ -135,7 +143,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     try:
-        main()
+        main(for_image=sys.argv[1:] == ["image"])
     except (OSError, subprocess.CalledProcessError) as error:
         print("not all servers could be installed:", error, file=sys.stderr)
         if os.environ.get("CI") == "true":

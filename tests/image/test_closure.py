@@ -97,7 +97,6 @@ def test_the_face_must_not_be_used_inside(closure: Closure) -> None:
     """A command that came to need the face would find it missing; the build says so."""
     with pytest.raises(Failed, match="left out"):
         closure(
-            tmp_path,
             face="package.library",
             library="",
             user="def late():\n    from . import library",
