@@ -84,7 +84,7 @@ def responses(draw: st.DrawFn) -> dns.message.Message:
         draw(HOSTS) + ".", draw(TYPES)[0], use_edns=draw(st.booleans()), id=draw(IDENTS)
     )
     response = dns.message.make_response(query)
-    response.set_rcode(draw(st.sampled_from((0, 1, 2, 3, 4, 5, 9))))
+    response.set_rcode(dns.rcode.Rcode(draw(st.sampled_from((0, 1, 2, 3, 4, 5, 9)))))
     for section in (response.answer, response.authority, response.additional):
         for data in draw(st.lists(rdata(), max_size=5)):
             name = draw(st.one_of(st.just(query.question[0].name), wire_names()))
@@ -172,14 +172,14 @@ def test_what_dnspython_writes_is_read(response: dns.message.Message) -> None:
             elif kind == "AAAA":
                 assert ipaddress.ip_address(record.value).packed == data.to_wire()
             elif kind in ("CNAME", "NS"):
-                assert as_name(record.value) == data.target  # type: ignore[attr-defined]
+                assert as_name(record.value) == data.target
             elif kind == "SRV":
                 *numbers, target = record.value.split(" ")
-                fields = data.priority, data.weight, data.port  # type: ignore[attr-defined]
+                fields = data.priority, data.weight, data.port
                 assert tuple(map(int, numbers)) == fields
-                assert as_name(target) == data.target  # type: ignore[attr-defined]
+                assert as_name(target) == data.target
             else:
-                assert record.minimum == data.minimum  # type: ignore[attr-defined]
+                assert record.minimum == data.minimum
 
 
 @given(st.binary(min_size=16, max_size=16))
@@ -199,8 +199,10 @@ def test_ipv6_text_is_the_standard_librarys(raw: bytes) -> None:
 @given(wire_names())
 def test_every_name_is_read(name: dns.name.Name) -> None:
     """Names with any bytes, and of up to 255, are read as dnspython would."""
-    text, after = message._name(name.to_wire() + b"rest", 0)
-    assert after == len(name.to_wire())
+    wire = name.to_wire()
+    assert wire is not None
+    text, after = message._name(wire + b"rest", 0)
+    assert after == len(wire)
     assert as_name(text) == name
 
 

@@ -143,7 +143,7 @@ class _Denials:
 class _Name:
     """What is remembered of a target's name from poll to poll."""
 
-    __slots__ = ("answered", "denials", "last_query", "polls", "swept")
+    __slots__ = ("answered", "denials", "last_query", "polls", "swept", "wildcard")
 
     def __init__(self) -> None:
         self.polls = 0
@@ -151,6 +151,8 @@ class _Name:
         self.last_query = 0.0
         # The candidate that answered last.
         self.answered = ""
+        # What the last sweep said of a wildcard.
+        self.wildcard: NotReady | None = None
         self.denials: dict[tuple[str, int], _Denials] = {}
 
 
@@ -189,7 +191,9 @@ class Resolver:
             if listed:
                 return Found(name, listed, name, self.files.hosts_path)
         config = self.files.config() if server is None else Config((server,))
-        poll = _Poll(self, self._servers, config, name, rtypes, deadline, wildcard)
+        key = name, rtypes, config.servers, absolute, wildcard
+        memory = self._names.setdefault(key, _Name())
+        poll = _Poll(memory, self._servers, config, rtypes, deadline, wildcard)
         return poll.run(plan(name, config, absolute))
 
     def addresses(self, name: str, deadline: float, hold: float = 0.05) -> tuple[str, ...]:
@@ -213,33 +217,27 @@ class Resolver:
             return found.values
         return _alternate(answer.values(found.name, message.AAAA)[0], found.values)
 
-    def remembered(self, key: object) -> _Name:
-        """What is remembered under a key, made on first use."""
-        return self._names.setdefault(key, _Name())
-
 
 class _Poll:
     """One look at all candidates of a name that are due."""
 
-    __slots__ = ("config", "deadline", "memory", "name", "rtypes", "servers", "wildcard")
+    __slots__ = ("config", "deadline", "memory", "rtypes", "servers", "wildcard")
 
     def __init__(
         self,
-        resolver: Resolver,
+        memory: _Name,
         servers: Servers,
         config: Config,
-        name: str,
         rtypes: tuple[int, ...],
         deadline: float,
         wildcard: bool,
     ) -> None:
+        self.memory = memory
         self.servers = servers
         self.config = config
-        self.name = name
         self.rtypes = rtypes
         self.deadline = deadline
         self.wildcard = wildcard
-        self.memory = resolver.remembered((name, rtypes, config.servers))
 
     def run(self, candidates: tuple[Candidate, ...]) -> Found:
         due: Iterable[Candidate] = self._due(candidates)
@@ -258,6 +256,8 @@ class _Poll:
                         break
                     if cause != "resolver-failure" and self.memory.answered == candidate.name:
                         self.memory.answered = ""
+                    if cause == "wildcard":
+                        self.memory.wildcard = error
                 else:
                     self.memory.answered = candidate.name
                     return found
@@ -294,6 +294,7 @@ class _Poll:
                 yield candidate
         if sweep:
             memory.swept = now
+            memory.wildcard = None
             for candidate in candidates:
                 if candidate.when is SWEEP and candidate not in known:
                     yield candidate
@@ -394,16 +395,18 @@ class _Poll:
         self, obstacles: list[tuple[Candidate, NotReady]], candidates: tuple[Candidate, ...]
     ) -> NotReady:
         """The one obstacle to tell of. A name that exists says most; then a server that failed on a
-        likely candidate; a plain denial only where all deny."""
-        rank = ("wildcard", "no-addresses", "resolver-failure", "resolver-timeout", "local")
+        likely candidate; a wildcard or a plain denial only where all deny."""
+        rank = ("no-addresses", "resolver-failure", "resolver-timeout", "local")
         likely = [pair for pair in obstacles if pair[0].when is EACH] or obstacles
         now = net.monotonic()
         useful = min(self._useful(one) for one in candidates if one.when is not SWEEP)
         again = useful - now if useful > now else None
         for cause in rank:
-            for _, error in obstacles if cause in ("wildcard", "no-addresses") else likely:
+            for _, error in obstacles if cause == "no-addresses" else likely:
                 if error.verdict.cause == cause:
                     return NotReady(error.verdict.but(again=again))
+        if self.memory.wildcard is not None:
+            return NotReady(self.memory.wildcard.verdict.but(again=again))
         names = [error.verdict.seen.removeprefix("no such name: ") for _, error in likely]
         servers = ", ".join(shown(server) for server in self.config.servers)
         return blocked(
@@ -412,7 +415,7 @@ class _Poll:
 
 
 def _alternate(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
-    both = []
+    both: list[str] = []
     for place in range(max(len(first), len(second))):
         both += first[place : place + 1]
         both += second[place : place + 1]
@@ -422,7 +425,7 @@ def _alternate(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ..
 def _has_ipv6() -> bool:
     """Whether there is an IPv6 address other than `::1` (what AI_ADDRCONFIG asks)."""
     try:
-        with open("/proc/net/if_inet6", "rb") as file:
+        with open("/proc/thread-self/net/if_inet6", "rb") as file:
             return any(not line.startswith(b"0" * 31 + b"1 ") for line in file)
     except OSError:
         return False
