@@ -111,11 +111,12 @@ class Channel:
     `closed-early`, `unsupported`, `protocol`, `local`.
     """
 
-    __slots__ = ("_incoming", "_name", "_outgoing", "_peer", "_seen", "_settings", "_talk")
+    __slots__ = ("_begun", "_incoming", "_name", "_outgoing", "_peer", "_seen", "_settings", "_talk")
 
     def __init__(self, settings: Settings, host: str, peer: str) -> None:
         self._settings = settings
         self._peer = peer
+        self._begun = False
         # An IPv6 zone is of this machine only, and the trailing dot of DNS only.
         self._name = settings.server_name or host.partition("%")[0].removesuffix(".")
         self._incoming = _ssl.MemoryBIO()
@@ -143,11 +144,12 @@ class Channel:
         if not data:
             self._incoming.write_eof()
             return
-        if self._talk.version() is None and data[0] not in (_ALERT, _HANDSHAKE):
+        begins, self._begun = not self._begun, True
+        if begins and data[0] not in (_ALERT, _HANDSHAKE):
             said = printable(data.decode("utf-8", "replace").strip(), 60)
             raise blocked(
                 "tls-plaintext",
-                f"{self._peer} does not speak TLS, it said {said!r}",
+                f"{self._peer} does not speak TLS, it said '{said}'",
                 "a plain-text port?",
             )
         self._incoming.write(data)

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import pytest
 
-from service_precheck import net, target
+from service_precheck import model, net, target
 from service_precheck.dns.resolver import Resolver
 from service_precheck.errors import NotReady
 from service_precheck.model import Verdict
@@ -18,6 +18,12 @@ class Ask(Protocol):
     """Ask a target once; its verdict, whether the probe returned or raised it."""
 
     def __call__(self, text: str, timeout: float = 5.0, alone: bool = True) -> Verdict: ...
+
+
+@pytest.fixture(autouse=True)
+def _forget_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep one test's secrets from masking another one's texts."""
+    monkeypatch.setattr(model, "_secrets", set())
 
 
 @pytest.fixture

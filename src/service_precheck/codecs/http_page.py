@@ -37,8 +37,10 @@ def check(
     if missing:
         text = next(iter(missing))
         where = f"its {len(page)} bytes" if whole else f"the first {len(page)} bytes"
-        raise _unexpected(head, page, f"{words} answers {head.status}, without {text!r} in {where}")
-    found = [f"with {printable(text, 80)!r}" for text in texts]
+        raise _unexpected(
+            head, page, f"{words} answers {head.status}, without '{printable(text, 80)}' in {where}"
+        )
+    found = [f"with '{printable(text, 80)}'" for text in texts]
     if values:
         found.append(_compare(head, bytes(page), whole, words, values))
     return ", ".join(found)
@@ -81,5 +83,5 @@ def _unexpected(head: Response, page: bytes | bytearray, said: str) -> NotReady:
         )
         return blocked("unexpected-body", said, hint)
     start = bytes(page[:120]).decode("utf-8", "replace").strip()
-    begins = f"; it begins with {printable(start, 60)!r}" if start else "; it is empty"
+    begins = f"; it begins with '{printable(start, 60)}'" if start else "; it is empty"
     return blocked("unexpected-body", f"{said}{begins}")

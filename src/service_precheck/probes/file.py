@@ -73,8 +73,10 @@ def probe(target: Target, attempt: Attempt) -> Verdict:
     for text in texts:
         if not _contains(path, text.encode()):
             where = "its first 1 MiB" if found.st_size > MOST else "it"
-            raise blocked("unexpected-body", f"{path} is there, without {text!r} in {where}")
-        proven.append(f"with {printable(text, 80)!r}")
+            raise blocked(
+                "unexpected-body", f"{path} is there, without '{printable(text, 80)}' in {where}"
+            )
+        proven.append(f"with '{printable(text, 80)}'")
     return ready(", ".join(proven))
 
 
