@@ -86,7 +86,7 @@ def run(arguments: list[str], environment: Mapping[str, str]) -> int:
         text = f"service-precheck: {count} mistake{'s' * (count > 1)}; nothing was asked\n"
         text += "".join(f"  {mistake}\n" for mistake in error.mistakes)
         report.write(report.STDERR, text)
-        write_bounded(environment.get("PRECHECK_TERMINATION_LOG", TERMINATION_LOG), text)
+        write_bounded(_termination_log(before, environment), text)
         return MISTAKE
     options = command.options
     net.brisk()
@@ -104,6 +104,13 @@ def run(arguments: list[str], environment: Mapping[str, str]) -> int:
     return outcome.status
 
 
+def _termination_log(words: list[str], environment: Mapping[str, str]) -> str:
+    """Where mistakes are told, whatever else is wrong."""
+    given, _ = _words(words, {option.name: option for option in OPTIONS}, "", [])
+    path = given.get("termination-log") or environment.get("PRECHECK_TERMINATION_LOG")
+    return str(path or TERMINATION_LOG)
+
+
 def understand(
     arguments: list[str],
     environment: Mapping[str, str],
@@ -115,7 +122,8 @@ def understand(
     `table` holds the options of `program`; the toolbox has fewer.
     """
     mistakes: list[Mistake] = []
-    words, command = arguments, ()
+    words: list[str] = arguments
+    command: tuple[str, ...] = ()
     if "--" in arguments:
         end = arguments.index("--")
         words, command = arguments[:end], tuple(arguments[end + 1 :])
@@ -242,6 +250,7 @@ def _read(path: str, mistakes: list[Mistake]) -> list[tuple[str, str]]:
 
 def become(command: tuple[str, ...]) -> int:
     """Replace this process by `command`, leaving nothing of us behind; 126 or 127 if it cannot be run, as shells do."""
+    signals.kill_children()
     signals.release()
     environment = _original_environment()
     program = command[0]

@@ -19,27 +19,36 @@ from .workers import Workers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Protocol
 
     from .options import Target
 
     class Report(Protocol):
-        """What the gate tells, and to whom.
-
-        `wake` is when it wants `tick`, a `monotonic()` time; `verbose` whether it wants every attempt.
-        """
+        """What the gate tells, and to whom."""
 
         @property
-        def wake(self) -> float: ...
-        @property
-        def verbose(self) -> bool: ...
+        def wake(self) -> float:
+            """When it wants `tick`, a `monotonic()` time."""
 
-        def begin(self, gate: Gate) -> None: ...
-        def changed(self, state: State) -> None: ...
-        def attempted(self, state: State) -> None: ...
-        def tick(self, now: float) -> None: ...
-        def end(self, outcome: Outcome) -> None: ...
+        @property
+        def verbose(self) -> bool:
+            """Whether it wants every attempt."""
+
+        def begin(self, gate: Gate) -> None:
+            """The gate is about to ask."""
+
+        def changed(self, state: State) -> None:
+            """A dependency holds now, or no longer, or for another cause not."""
+
+        def attempted(self, state: State) -> None:
+            """A verdict came, if `verbose`."""
+
+        def tick(self, now: float) -> None:
+            """It is `wake`, or later."""
+
+        def end(self, outcome: Outcome) -> None:
+            """Nothing comes after this."""
 
 
 OPEN, FAILED, MISTAKE, TIMED_OUT = 0, 1, 2, 124
@@ -50,6 +59,8 @@ FRESH = 1.0
 STOPPED = 1.0
 # While a refused login is repeated rarely, its credential file is looked at this often.
 CREDENTIAL_LOOK = 1.0
+# Members of a group that are named in its sentence; the others are counted.
+MOST_LISTED = 8
 
 
 class State(Frozen):
@@ -164,10 +175,12 @@ class Leaf:
         "due",
         "good",
         "last",
+        "name",
         "needed",
         "refusals",
         "running",
         "target",
+        "text",
         "told",
         "verdict",
         "wanted",
@@ -175,6 +188,8 @@ class Leaf:
 
     def __init__(self, target: Target, wanted: bool, begun: float, once: bool) -> None:
         self.target = target
+        # Spelled once: a state is asked for at every change.
+        self.name, self.text = target.name, str(target)
         # How many good verdicts in a row it takes; a single look can give one.
         self.needed = 1 if once else target.number("successes") or 1
         # What its place in the tree asks of it: to hold, or below `not` to be gone.
@@ -216,9 +231,22 @@ class Leaf:
         alive = timeless or not self.dead
         return alive, alive
 
+    def shown(self) -> Verdict | None:
+        """The last verdict, as people see it: one good look of several that it takes is not enough."""
+        verdict = self.verdict
+        if verdict is None or not verdict.ready or self.good >= self.needed:
+            return verdict
+        count = f"{self.good} of {self.needed} times in a row"
+        return Verdict("not-ready", f"{verdict.seen}, {count}")
+
+    def cause(self) -> str | None:
+        """What keeps it from holding."""
+        verdict = self.shown()
+        return None if verdict is None or self.value() is True else verdict.cause
+
     def credential_stamp(self) -> object:
         """What tells that a credential file was changed."""
-        stamps = []
+        stamps: list[object] = []
         for name, value in self.target.given:
             if name.endswith("-file") and isinstance(value, str):
                 try:
@@ -232,11 +260,27 @@ class Leaf:
 class Branch:
     """A group while the gate waits for it."""
 
-    __slots__ = ("above", "counts", "dead", "deadline", "group", "last", "members", "told")
+    __slots__ = (
+        "above",
+        "counts",
+        "dead",
+        "deadline",
+        "group",
+        "last",
+        "members",
+        "name",
+        "text",
+        "told",
+        "wanted",
+    )
 
-    def __init__(self, group: Group, members: tuple[Leaf | Branch, ...], begun: float) -> None:
+    def __init__(
+        self, group: Group, members: tuple[Leaf | Branch, ...], wanted: bool, begun: float
+    ) -> None:
         self.group = group
+        self.name, self.text = group.name, str(group)
         self.members = members
+        self.wanted = wanted
         self.deadline = None if group.timeout is None else begun + group.timeout
         self.dead = False
         self.told: object = None
@@ -268,6 +312,14 @@ class Branch:
             return bool(cannot), bool(can)
         return can >= self.group.need, cannot > len(outlooks) - self.group.need
 
+    def cause(self) -> str | None:
+        """As for a leaf; what `_group_verdict` says, without its sentence."""
+        if self.value() is True:
+            return None
+        if self.group.kind != "not":
+            return "too-few"
+        return "not-ready" if self.counts[True] else self.members[0].cause()
+
 
 Place = Leaf | Branch
 
@@ -291,25 +343,31 @@ class Gate:
         self._resolver = resolver or Resolver()
         self._leaves: list[Leaf] = []
         self._root = Branch(
-            root, tuple(self._grow(member, True) for member in root.members), self.begun
+            root, tuple(self._grow(member, True) for member in root.members), True, self.begun
         )
         self._heap: list[tuple[float, int, Leaf]] = []
         self._pushed = 0
         self._deadline = None if settings.timeout is None else self.begun + settings.timeout
+        # What has a time limit of its own, members before their group: the next to pass stands last.
         self._timed = [place for place in self._places() if place.deadline is not None]
+        self._timed.sort(key=_deadline, reverse=True)
+        # Those whose time has passed.
+        self._passed: list[Place] = []
         self._stopped = False
         self._called_off = False
         self._unsettled = len(self._leaves)
         self._unasked = len(self._leaves)
-        # Something died: whether the root can still hold has to be looked at.
+        # Something died: whether the root can still hold has to be looked at. And something ever did.
         self._died = False
+        self._any_died = False
         # The leaves that are asked once more before the gate opens; None while not about to open.
         self._confirming: set[Leaf] | None = None
 
     def _grow(self, node: Node, wanted: bool) -> Place:
         if isinstance(node, Group):
             inside = wanted if node.kind != "not" else not wanted
-            return Branch(node, tuple(self._grow(m, inside) for m in node.members), self.begun)
+            members = tuple(self._grow(member, inside) for member in node.members)
+            return Branch(node, members, wanted, self.begun)
         leaf = Leaf(node, wanted, self.begun, self.settings.once)
         self._leaves.append(leaf)
         return leaf
@@ -349,8 +407,11 @@ class Gate:
         reaping = os.getpid() == 1 and signals.held()
         for leaf in self._leaves:
             self._push(leaf, self.begun)
+        until = float("inf")
         while True:
             now = net.monotonic()
+            if now - until > STOPPED and not self._stopped:
+                self._after_stop(until, now)
             status = self._judge(now)
             if status is not None:
                 break
@@ -359,11 +420,11 @@ class Gate:
                 self._report.tick(now)
             until = self._until(now)
             done = self._workers.take(until - net.monotonic())
-            woken = net.monotonic()
-            if woken - until > STOPPED and not self._stopped:
-                self._after_stop(until, woken)
             if done is not None:
                 self._take(done)
+            if self._workers.busy_here:
+                # It was no stop but an attempt that took the time: there is no thread for it.
+                until = float("inf")
             if reaping:
                 signals.reap()
         outcome = Outcome(status, self.waited(), self.states())
@@ -377,9 +438,8 @@ class Gate:
             times.append(self._heap[0][0])
         if self._deadline is not None:
             times.append(self._deadline)
-        for place in self._timed:
-            if place.deadline is not None and place.deadline > now:
-                times.append(place.deadline)
+        if self._timed:
+            times.append(_deadline(self._timed[-1]))
         return min(times)
 
     def _places(self) -> Iterator[Place]:
@@ -405,8 +465,11 @@ class Gate:
             confirming = self._confirming is not None and leaf in self._confirming
             if leaf.running or leaf.dead or due != leaf.due or (leaf.settled() and not confirming):
                 continue
-            if leaf.refusals and not confirming and self._still_refused(leaf, now):
+            stamp = leaf.credential_stamp()
+            if leaf.refusals and not confirming and self._still_refused(leaf, stamp, now):
                 continue
+            # As it is before it is read: a change in the middle of an attempt counts as one after it.
+            leaf.credentials = stamp
             leaf.running = True
             alone = self._unsettled - (not leaf.settled()) == 0
             self._workers.submit(leaf, self._work(leaf.target, alone))
@@ -414,9 +477,8 @@ class Gate:
                 leaf.verdict = Verdict("local", f"waits for its turn: {self._workers.shortage}")
                 self._tell(leaf)
 
-    def _still_refused(self, leaf: Leaf, now: float) -> bool:
+    def _still_refused(self, leaf: Leaf, stamp: object, now: float) -> bool:
         """Whether a refused login must wait on; it starts over when its credential file changes."""
-        stamp = leaf.credential_stamp()
         until = leaf.asked + schedule.refused_wait(leaf.refusals)
         if stamp != leaf.credentials:
             leaf.refusals = 0
@@ -426,12 +488,11 @@ class Gate:
         self._push(leaf, min(until, now + CREDENTIAL_LOOK))
         return True
 
-    def _work(self, target: Target, alone: bool):  # type: ignore[no-untyped-def]
+    def _work(self, target: Target, alone: bool) -> Callable[[], Verdict]:
         resolver = self._resolver
 
         def work() -> Verdict:
-            limit = target.number("attempt-timeout") or target.scheme.attempt_timeout
-            attempt = Attempt(net.monotonic() + limit, resolver, alone)
+            attempt = Attempt(net.monotonic() + _limit(target), resolver, alone)
             try:
                 return target.scheme.probe(target, attempt)
             except NotReady as error:
@@ -457,7 +518,8 @@ class Gate:
         if verdict.final and self.settings.keep_waiting:
             verdict = verdict.but(final=False)
         leaf.verdict = verdict
-        self._died = self._died or verdict.final
+        if verdict.final:
+            self._died = self._any_died = True
         if self._confirming is not None:
             self._confirming.discard(leaf)
             if held and leaf.wanted and not verdict.ready and not verdict.final:
@@ -471,7 +533,6 @@ class Gate:
     def _again(self, leaf: Leaf, verdict: Verdict) -> None:
         if verdict.cause == "auth-refused":
             leaf.refusals += 1
-            leaf.credentials = leaf.credential_stamp()
             wait = min(CREDENTIAL_LOOK, schedule.refused_wait(leaf.refusals))
         else:
             leaf.refusals = 0
@@ -486,17 +547,16 @@ class Gate:
 
     def _after_stop(self, planned: float, now: float) -> None:
         """We were stopped past a deadline: ask again before it counts, once."""
-        for place in (self, *self._timed):
-            deadline = place._deadline if isinstance(place, Gate) else place.deadline
-            if deadline is None or not planned <= deadline <= now:
-                continue
+        later = now + max((_limit(leaf.target) for leaf in self._leaves), default=0.0)
+        if self._deadline is not None and planned <= self._deadline <= now:
+            self._deadline = later
             self._stopped = True
-            later = now + max(leaf.target.scheme.attempt_timeout for leaf in self._leaves)
-            if isinstance(place, Gate):
-                place._deadline = later
-            else:
+        for place in self._timed:
+            if planned <= _deadline(place) <= now:
                 place.deadline = later
+                self._stopped = True
         if self._stopped:
+            self._timed.sort(key=_deadline, reverse=True)
             for leaf in self._leaves:
                 if not leaf.settled() and not leaf.running:
                     self._push(leaf, now)
@@ -511,15 +571,17 @@ class Gate:
             self._confirming = None
         elif self._confirmed(now):
             return OPEN
-        for place in self._timed:
-            if place.deadline is not None and now >= place.deadline and not place.dead:
-                wanted = place.wanted if isinstance(place, Leaf) else True
-                if place.value() is not wanted:
-                    place.dead = self._died = True
-                    self._count(place)
-                    self._tell(place)
-        if self._died and not self._root.outlook(timeless=False)[0]:
-            return TIMED_OUT if self._root.outlook(timeless=True)[0] else FAILED
+        while self._timed and _deadline(self._timed[-1]) <= now:
+            self._passed.append(self._timed.pop())
+        for place in self._passed:
+            if not place.dead and place.value() is not place.wanted:
+                place.dead = self._died = self._any_died = True
+                self._count(place)
+                self._tell(place)
+        if self._died:
+            self._died = False
+            if not self._root.outlook(timeless=False)[0]:
+                return TIMED_OUT if self._root.outlook(timeless=True)[0] else FAILED
         if self._deadline is not None and now >= self._deadline:
             return TIMED_OUT
         return FAILED if self.settings.once else None
@@ -543,25 +605,30 @@ class Gate:
         one: Place | None = place
         while one is not None and one is not self._root:
             if isinstance(one, Branch) or one.wanted:
-                state = self._state(one)
-                now = (state.holds, state.over, state.cause)
+                # A group's sentence is long, so whether it changed is found without it.
+                now = (one.value() is True, self._over(one), one.cause())
                 if now == one.told:
                     return
                 one.told = now
+                state = self._state(one)
                 if state.verdict is not None or state.over:
                     self._report.changed(state)
             one = one.above
+
+    def _over(self, place: Place) -> bool:
+        """Whether it can no longer hold."""
+        return self._any_died and not place.outlook(timeless=False)[0]
 
     def _state(self, place: Place) -> State:
         now = net.monotonic()
         if isinstance(place, Leaf):
             stays = place.running or place.settled() or place.dead or self.settings.once
             return State(
-                place.target.name,
-                str(place.target),
+                place.name,
+                place.text,
                 holds=place.value() is True,
-                over=place.dead or (place.verdict is not None and place.verdict.final),
-                verdict=place.verdict,
+                over=self._over(place),
+                verdict=place.shown(),
                 waited=place.asked - self.begun,
                 attempts=place.attempts,
                 asks_in=max(0.0, place.due - now) if place.attempts and not stays else None,
@@ -569,10 +636,10 @@ class Gate:
         members = tuple(self._state(member) for member in place.members)
         holds = place.value() is True
         return State(
-            place.group.name,
-            str(place.group),
+            place.name,
+            place.text,
             holds=holds,
-            over=not place.outlook(timeless=False)[0],
+            over=self._over(place),
             verdict=_group_verdict(place.group, holds, members),
             waited=max(member.waited for member in members),
             attempts=sum(member.attempts for member in members),
@@ -591,18 +658,33 @@ def _group_verdict(group: Group, holds: bool, members: tuple[State, ...]) -> Ver
         assert member.verdict is not None
         if holds:
             return Verdict(None, f"{member.name} is gone: {member.verdict.seen}")
-        if member.holds:
+        if member.verdict.ready:
             return Verdict("not-ready", f"{member.name} is still there: {member.verdict.seen}")
         return member.verdict
     good = [member.name for member in members if member.holds]
     if holds:
-        return Verdict(None, f"{len(good)} of {len(members)} hold: {', '.join(good)}")
+        return Verdict(None, f"{len(good)} of {len(members)} hold: {_listed(good, ', ')}")
     back = [
         f"{m.name}: {m.verdict.seen if m.verdict is not None else 'not asked yet'}"
         for m in members
         if not m.holds
     ]
-    return Verdict("too-few", f"{len(good)} of {group.need} needed hold; {'; '.join(back)}")
+    return Verdict("too-few", f"{len(good)} of {group.need} needed hold; {_listed(back, '; ')}")
+
+
+def _listed(texts: list[str], between: str) -> str:
+    more = f"{between}and {len(texts) - MOST_LISTED} more" if len(texts) > MOST_LISTED else ""
+    return between.join(texts[:MOST_LISTED]) + more
+
+
+def _deadline(place: Place) -> float:
+    assert place.deadline is not None
+    return place.deadline
+
+
+def _limit(target: Target) -> float:
+    """The time limit of one attempt, in seconds."""
+    return target.number("attempt-timeout") or target.scheme.attempt_timeout
 
 
 def _draw() -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import _signal
 import posix as os
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,11 +47,15 @@ def _end(number: int, _frame: object) -> None:
             say(number)
     finally:
         kill_children()
-        os._exit(128 + number)
+        os._exit(128 + number)  # noqa: SLF001 the name means: without the interpreter's own end
 
 
 def kill_children() -> None:
-    """Kill the process groups of all commands that run now."""
+    """Kill the process groups of all commands that run now, and of those being started."""
+    for _ in range(100):
+        if not starting:
+            break
+        time.sleep(0.001)
     for group in tuple(children):
         try:
             os.killpg(group, _signal.SIGKILL)

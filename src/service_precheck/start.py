@@ -30,4 +30,4 @@ def main() -> None:
     finally:
         signals.kill_children()
         # Threads may be stuck in calls that nothing can end.
-        os._exit(status)
+        os._exit(status)  # noqa: SLF001 the name means: without the interpreter's own end

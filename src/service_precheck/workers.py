@@ -60,6 +60,11 @@ class Workers:
         self._idle += done is not None
         return done
 
+    @property
+    def busy_here(self) -> bool:
+        """Whether there is no thread at all, so that `take` does the work itself."""
+        return not self._started and bool(self.shortage)
+
     def wake(self) -> None:
         """Make `take` return at once. From any thread."""
         self._results.put(None)
