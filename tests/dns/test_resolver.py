@@ -275,6 +275,15 @@ def test_a_real_name_beside_a_wildcard_counts(names: ScriptedDNS) -> None:
     assert find(looks, "db.shop").values == ("192.0.2.1",)
 
 
+def test_a_wildcard_alias_whose_addresses_take_turns(names: ScriptedDNS) -> None:
+    """A wildcard that is an alias is known by its end, though each look gives another address."""
+    turns = [Reply(records=[("lb.example", "A", f"203.0.113.{i}")]) for i in (1, 2)]
+    for name, reply in zip(("db.corp.example", "*.corp.example"), turns, strict=True):
+        alias = (name, "CNAME", "lb.example") if name[0] != "*" else ("CNAME", "lb.example")
+        names.script(name, Reply(records=[alias, *reply.records]))
+    assert verdict(pod(names, search=("corp.example",)), "db").cause == "wildcard"
+
+
 def test_a_wildcard_does_not_hide_the_clusters_own(names: ScriptedDNS) -> None:
     """In the cluster's own zone no sibling is asked for: one question finds the service."""
     names.add("db.shop.svc.cluster.local", "A", "10.0.0.9")

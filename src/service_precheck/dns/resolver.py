@@ -12,6 +12,7 @@ from ..model import Frozen
 from ..net import os
 from . import message
 from .config import Config, Files
+from .denials import NEAR_EXPIRY, Denials
 from .exchange import Server, Servers, shown
 from .plan import EACH, FOURTH, SWEEP, Candidate, plan
 
@@ -25,21 +26,6 @@ SPACING = 0.025
 ASIDE = 1.0
 # From one sweep over unlikely names to the next.
 SWEEP_EVERY = 30.0
-# Denials that live shorter than this are polled through.
-SHORT_DENIAL = 3
-# Between the three questions that tell a cached denial from a fresh one. Together more than a second,
-# since a TTL counts whole seconds.
-LEARNING = (0.3, 0.75)
-# A TTL is rounded, up or down, so the end of a denial is known to a second.
-ROUNDING = 1.0
-SLACK = 0.1
-# How long before its end to ask again, and how often from then on. A denial whose beginning was seen
-# is known better: caches that count by the clock's seconds then begin and end with one of them.
-EARLY = 1.0
-EARLY_WHEN_SEEN = 0.5
-NEAR_EXPIRY = 0.1
-# Caches get flushed: no denial is trusted for longer.
-TRUST = 60.0
 
 
 class Found(Frozen):
@@ -56,90 +42,6 @@ class Found(Frozen):
         self._set(name=name, values=values, via=via, source=source)
 
 
-class _Denials:
-    """What the denials of one name and type said of their own age, and when asking again is useful."""
-
-    __slots__ = ("_asked", "_cached", "_end", "_full", "_latest", "_off", "_seen", "last", "useful")
-
-    def __init__(self) -> None:
-        self._seen: list[tuple[float, int]] = []
-        self._asked = 0.0
-        # The end of the present denial by its first TTL, and the latest that any TTL gave.
-        self._end = 0.0
-        self._latest = 0.0
-        self._full = 0
-        self._cached = False
-        self._off = False
-        # A `monotonic()` time; in the past where nothing is known.
-        self.useful = 0.0
-        # The rcode and the end of the CNAME chain of the last denial.
-        self.last = (message.NXDOMAIN, "")
-
-    def clear(self) -> None:
-        """A question was answered otherwise: the next denial is a new one."""
-        self._seen.clear()
-        self._cached = False
-        self.useful = 0.0
-
-    def note(self, now: float, ttl: int | None) -> None:
-        """A denial arrived whose SOA leaves it `ttl` seconds."""
-        before, self._asked = self._asked, now
-        self.useful = 0.0
-        if self._off or ttl is None:
-            return
-        if self._cached:
-            self._follow(now, ttl, before)
-        elif self._seen:
-            self._compare(now, ttl)
-        else:
-            self._begin(now, ttl)
-
-    def _begin(self, now: float, ttl: int) -> None:
-        self._seen.clear()
-        if ttl >= SHORT_DENIAL:
-            self._seen.append((now, ttl))
-            self.useful = now + LEARNING[0]
-
-    def _compare(self, now: float, ttl: int) -> None:
-        first, first_ttl = self._seen[0]
-        self._seen.append((now, ttl))
-        ends = [time + left for time, left in self._seen]
-        if ttl >= first_ttl and now - first > first_ttl - ROUNDING - SLACK:
-            # It may have expired since: this is a new one, or cannot be told from one.
-            self._begin(now, ttl)
-        elif max(ends) - min(ends) > ROUNDING + SLACK:
-            # It jumps: several caches behind one address.
-            self._off = True
-        elif len(self._seen) <= len(LEARNING):
-            self.useful = now + LEARNING[len(self._seen) - 1]
-        elif ttl < first_ttl:
-            self._cached = True
-            self._full = first_ttl
-            self._end, self._latest = ends[0], max(ends)
-            self._sleep(now, EARLY)
-        else:
-            # It stood still for over a second: nobody caches this.
-            self._off = True
-
-    def _follow(self, now: float, ttl: int, before: float) -> None:
-        end = now + ttl
-        overdue = now - self._latest
-        if abs(end - self._end) <= ROUNDING + SLACK:
-            self._latest = max(self._latest, end)
-            self._sleep(now, EARLY)
-        elif overdue >= -ROUNDING - SLACK and ttl >= self._full - ROUNDING - max(0.0, overdue):
-            self._full = max(self._full, ttl)
-            self._end = self._latest = end
-            self._sleep(now, EARLY_WHEN_SEEN if now - before <= 2 * NEAR_EXPIRY else EARLY)
-        else:
-            # A new denial before the old one can have expired, or one that is older than it can be:
-            # several caches behind one address.
-            self._off = True
-
-    def _sleep(self, now: float, early: float) -> None:
-        self.useful = max(now + NEAR_EXPIRY, min(self._latest - early, now + TRUST))
-
-
 class _Name:
     """What is remembered of a target's name from poll to poll."""
 
@@ -153,7 +55,7 @@ class _Name:
         self.answered = ""
         # What the last sweep said of a wildcard.
         self.wildcard: NotReady | None = None
-        self.denials: dict[tuple[str, int], _Denials] = {}
+        self.denials: dict[tuple[str, int], Denials] = {}
 
 
 class Resolver:
@@ -328,7 +230,7 @@ class _Poll:
         raise obstacle
 
     def _ask_type(self, candidate: Candidate, rtype: int, limit: float) -> Found:
-        denials = self.memory.denials.setdefault((candidate.name, rtype), _Denials())
+        denials = self.memory.denials.setdefault((candidate.name, rtype), Denials())
         if denials.useful > net.monotonic():
             raise self._denied(candidate, denials)
         early = self.memory.last_query + SPACING - net.monotonic()
@@ -338,7 +240,7 @@ class _Poll:
         values, via = answer.values(candidate.name, rtype)
         if values:
             denials.clear()
-            self._not_wildcard(candidate, rtype)
+            self._not_wildcard(candidate, rtype, values, via)
             return Found(candidate.name, values, via)
         denials.last = (answer.rcode, via)
         denials.note(net.monotonic(), answer.denial_ttl())
@@ -359,8 +261,11 @@ class _Poll:
         finally:
             self.memory.last_query = net.monotonic()
 
-    def _not_wildcard(self, candidate: Candidate, rtype: int) -> None:
-        """Raise `wildcard` if a random sibling of a name completed by the search list exists as well."""
+    def _not_wildcard(
+        self, candidate: Candidate, rtype: int, values: tuple[str, ...], via: str
+    ) -> None:
+        """Raise `wildcard` if a random sibling of a name completed by the search list gets its answer too:
+        one of its values, or an alias for the same name, whose addresses may come in turn."""
         if self.wildcard or not candidate.suffix or candidate.cluster:
             return
         _, dot, rest = candidate.name.partition(".")
@@ -369,7 +274,8 @@ class _Poll:
             answer = self._question(sibling, rtype, self.deadline)
         except NotReady:
             return
-        if answer.values(sibling, rtype)[0]:
+        others, end = answer.values(sibling, rtype)
+        if not set(values).isdisjoint(others) or (others and via == end):
             raise blocked(
                 "wildcard",
                 f"{candidate.name} answers, but so does any name under {rest}",
@@ -377,7 +283,7 @@ class _Poll:
                 f"exist; write the full name with a final dot, or #wildcard=ok",
             )
 
-    def _denied(self, candidate: Candidate, denials: _Denials) -> NotReady:
+    def _denied(self, candidate: Candidate, denials: Denials) -> NotReady:
         rcode, via = denials.last
         alias = f"{candidate.name} (an alias for {via})" if via != candidate.name else via
         if rcode == message.NXDOMAIN:
@@ -395,14 +301,14 @@ class _Poll:
         self, obstacles: list[tuple[Candidate, NotReady]], candidates: tuple[Candidate, ...]
     ) -> NotReady:
         """The one obstacle to tell of. A name that exists says most; then a server that failed on a
-        likely candidate; a wildcard or a plain denial only where all deny."""
-        rank = ("no-addresses", "resolver-failure", "resolver-timeout", "local")
+        likely candidate; a plain denial only where all deny, and the last sweep's wildcard before it."""
+        rank = ("wildcard", "no-addresses", "resolver-failure", "resolver-timeout", "local")
         likely = [pair for pair in obstacles if pair[0].when is EACH] or obstacles
         now = net.monotonic()
         useful = min(self._useful(one) for one in candidates if one.when is not SWEEP)
         again = useful - now if useful > now else None
         for cause in rank:
-            for _, error in obstacles if cause == "no-addresses" else likely:
+            for _, error in obstacles if cause in rank[:2] else likely:
                 if error.verdict.cause == cause:
                     return NotReady(error.verdict.but(again=again))
         if self.memory.wildcard is not None:
