@@ -64,9 +64,7 @@ def reasons(states: tuple[State, ...], indent: str = "  ") -> list[str]:
     lines = []
     for state in blocking(states):
         members = shown_members(state)
-        lines.append(
-            f"{indent}{name(state)}: {in_short(state)}" if members else f"{indent}{told(state)}"
-        )
+        lines.append(f"{indent}{told(state, short=True)}")
         if state.verdict is not None and state.verdict.hint and not members:
             lines.append(f"{indent}  hint: {state.verdict.hint}")
         lines += reasons(members, f"{indent}  ")
@@ -81,9 +79,7 @@ def sentence(outcome: Outcome) -> str:
     if outcome.ready:
         if count == 1:
             return f"open {took}: {told(outcome.states[0])}"
-        return (
-            f"open {took}: {f'all {count} dependencies hold' if count else 'nothing was asked for'}"
-        )
+        return f"open {took}: " + (f"all {count} dependencies hold" if count else "none was named")
     back = blocking(outcome.states)
     names = ", ".join(name(state) for state in back[:3])
     names += f" and {len(back) - 3} more" if len(back) > 3 else ""

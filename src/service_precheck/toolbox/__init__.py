@@ -1,0 +1,72 @@
+"""`precheck VERB`: what surrounds the gate. Each verb is a module here, loaded when it is called.
+
+The gate itself is `service-precheck`, with no verbs, so that any word can be a target.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+VERBS = {
+    "check": "ask each target once and print every verdict",
+    "explain": "tell what a target would do, without asking anything",
+    "causes": "tell what a cause means and what to do about it",
+    "completion": "print a completion script for bash or zsh",
+    "demo": "show a gate in front of services that come up one after another",
+}
+MISTAKE = 2
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+
+def help_text() -> str:
+    """What `precheck --help` prints."""
+    rows = "".join(f"  {verb:12}{meaning}\n" for verb, meaning in VERBS.items())
+    return (
+        "usage: precheck VERB [...]\n\n"
+        f"{rows}\n"
+        "`precheck VERB --help` tells more. The gate itself is `service-precheck TARGET...`.\n"
+    )
+
+
+def main() -> int:
+    """Run the verb that the command line names; give the exit status."""
+    arguments = sys.argv[1:]
+    verb = arguments[0] if arguments else ""
+    try:
+        if verb in ("-h", "--help", "help"):
+            sys.stdout.write(help_text())
+            status = 0
+        elif verb == "--version":
+            from ..cli import VERSION
+
+            sys.stdout.write(f"precheck {VERSION}\n")
+            status = 0
+        elif verb in VERBS:
+            module = f"{__name__}.{verb}"
+            __import__(module)
+            status = int(sys.modules[module].run(arguments[1:], os.environ))
+        else:
+            sys.stderr.write(_no_such(verb))
+            status = MISTAKE
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Nobody reads on (`precheck causes | head`); the interpreter's own flush would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    return status
+
+
+def _no_such(verb: str) -> str:
+    if not verb:
+        return help_text()
+    from difflib import get_close_matches
+
+    from ..model import printable
+
+    near = get_close_matches(verb, VERBS, 1, 0.5)
+    right = f"did you mean {near[0]}?" if near else "precheck --help lists them"
+    return f"precheck: there is no verb {printable(verb, 60)!r}; {right}\n"
