@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import struct
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from image.packages import Failed
@@ -73,23 +73,34 @@ class Library:
         return self._extensions.get(name)
 
 
-def modules(package: Path, library: Library, face: str = "") -> dict[str, Path]:
+def modules(
+    package: Path,
+    library: Library,
+    *,
+    instead: Mapping[str, Path | None] | None = None,
+    uncalled: Collection[tuple[str, str]] = (),
+) -> dict[str, Path]:
     """Every module of `package`, a folder, and what it imports of `library`: file by name.
 
-    `face` is a module for importers of the package, which none of it imports but `__init__`: it is
-    left out, with all that only it imports. Raises Failed for an import that cannot be satisfied.
+    `instead` gives other files for some modules of the package, None for those to leave out.
+    `uncalled` are imports not to follow: a module of the package and what it imports in a function
+    that nothing calls. Raises Failed for an import that cannot be satisfied.
     """
-    ours = {_name(path, package): path for path in sorted(package.rglob("*.py"))}
-    ours.pop(face, None)
+    instead = instead or {}
+    sources = {_name(path, package): path for path in sorted(package.rglob("*.py"))}
+    if unknown := instead.keys() - sources.keys():
+        raise Failed(f"{package} has no {', '.join(sorted(unknown))}")
+    replaced = ((name, instead.get(name, path)) for name, path in sources.items())
+    ours = {name: path for name, path in replaced if path}
     found: dict[str, Path] = {}
     todo: list[tuple[str, str, bool]] = [("encodings", "the interpreter", False)]
     todo += [(f"encodings.{codec}", "the interpreter", False) for codec in CODECS]
     for name, path in ours.items():
         for imported, optional in _imports(path, name):
             first = imported.partition(".")[0]
-            if imported == face and name != package.name:
-                raise Failed(f"{name} imports {face}, which is left out")
-            if first == package.name:
+            if imported in sources and imported not in ours:
+                raise Failed(f"{name} imports {imported}, which is left out")
+            if first == package.name or (name, imported) in uncalled:
                 continue
             known = first in sys.builtin_module_names or library.find(first)
             if not known and not optional:

@@ -22,8 +22,13 @@ from image.packages import Archive, Failed, Package
 TRIPLETS = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
 LIBRARY = "usr/lib/python3.11"
 MODULES = "usr/lib/service-precheck/modules"
-# What programs import; in the image there is none but the two commands.
-FACE = "service_precheck.library"
+# The demo writes files and starts servers, which this root gives no place to.
+INSTEAD = {
+    "service_precheck.toolbox.demo": Path(__file__).with_name("demo.py"),
+    "service_precheck.toolbox.demo_certificates": None,
+}
+# The awaitable face is for programs; in the image there is none but the two commands.
+UNCALLED = {("service_precheck.library", "asyncio")}
 CERTIFICATES = "etc/ssl/certs"
 # What libc opens by name when it is needed, so that no ELF header shows it: a daemonic thread that
 # wakes while the interpreter ends is ended by pthread_exit, which aborts without libgcc_s.
@@ -81,7 +86,7 @@ def build(archive: Archive, source: Path, licence: Path, openssl: list[str]) -> 
         [package.folder / LIBRARY for package in (base, rest)],
         [package.folder / LIBRARY / "lib-dynload" for package in (base, rest)],
     )
-    modules = closure.modules(source, library, face=FACE)
+    modules = closure.modules(source, library, instead=INSTEAD, uncalled=UNCALLED)
     for command, module in COMMANDS.items():
         if f"{source.name}.{module}" not in modules:
             raise Failed(f"{source} has no module {module}, which {command} starts")
@@ -91,8 +96,8 @@ def build(archive: Archive, source: Path, licence: Path, openssl: list[str]) -> 
         "usr/bin/python3": File(link="python3.11", package=minimal),
     }
     binaries = [(_put(debian, minimal, "usr/bin/python3.11"), minimal)]
-    for path in modules.values():
-        if path.is_relative_to(source):
+    for name, path in modules.items():
+        if _is_ours(name, source):
             continue
         package = next(p for p in (base, rest) if path.is_relative_to(p.folder))
         target = str(path.relative_to(package.folder))
@@ -115,9 +120,9 @@ def _ours(source: Path, modules: dict[str, Path], licence: Path) -> Layer:
     index: loader.Index = {}
     codes = b""
     for name, path in modules.items():
-        if path.is_relative_to(source):
+        if _is_ours(name, source):
             # The path that a traceback names.
-            code = marshal.dumps(_code(path, str(path.relative_to(source.parent))))
+            code = marshal.dumps(_code(path, f"{name.replace('.', '/')}.py"))
             index[name] = (len(codes), len(code), path.name == "__init__.py")
             codes += code
     start = Path(loader.__file__)
@@ -128,6 +133,10 @@ def _ours(source: Path, modules: dict[str, Path], licence: Path) -> Layer:
         layer[f"usr/bin/{command}"] = File(script.encode(), executable=True)
     layer["usr/share/doc/service-precheck/copyright"] = File(licence.read_bytes())
     return layer
+
+
+def _is_ours(name: str, source: Path) -> bool:
+    return name.partition(".")[0] == source.name
 
 
 def _code(path: Path, shown: str) -> CodeType:

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
@@ -31,13 +31,17 @@ def closure(dist: Path, tmp_path: Path) -> Closure:
     folders = [folder / "usr/lib/python3.11" for folder in unpacked]
     library = Library(folders, [folder / "lib-dynload" for folder in folders])
 
-    def of(face: str = "", **sources: str) -> dict[str, Path]:
+    def of(
+        instead: dict[str, Path | None] | None = None,
+        uncalled: Collection[tuple[str, str]] = (),
+        **sources: str,
+    ) -> dict[str, Path]:
         package = tmp_path / "package"
         package.mkdir()
         (package / "__init__.py").touch()
         for name, text in sources.items():
             (package / f"{name}.py").write_text(text)
-        return modules(package, library, face)
+        return modules(package, library, instead=instead, uncalled=uncalled)
 
     return of
 
@@ -86,21 +90,38 @@ def test_a_module_left_out_fails_the_build_when_it_is_used(name: str, closure: C
         closure(user=f"def late():\n    import {name}")
 
 
-def test_the_face_is_left_out_with_what_only_it_imports(closure: Closure) -> None:
-    """The library face and asyncio behind it are for programs, of which the image has none."""
-    found = closure(face="package.library", library="import asyncio", other="import csv")
-    assert "csv" in found
-    assert not found.keys() & {"package.library", "asyncio"}
+def test_a_function_that_nothing_calls_brings_nothing(closure: Closure) -> None:
+    """An import named as uncalled is not followed; another module's of the same is."""
+    late = "def late():\n    import csv"
+    assert "csv" not in closure(uncalled={("package.user", "csv")}, user=late)
 
 
-def test_the_face_must_not_be_used_inside(closure: Closure) -> None:
-    """A command that came to need the face would find it missing; the build says so."""
-    with pytest.raises(Failed, match="left out"):
-        closure(
-            face="package.library",
-            library="",
-            user="def late():\n    from . import library",
-        )
+def test_only_the_named_import_is_uncalled(closure: Closure) -> None:
+    """The same import by another module is followed."""
+    late = "def late():\n    import csv"
+    assert "csv" in closure(uncalled={("package.user", "csv")}, user=late, other=late)
+
+
+def test_a_module_can_be_replaced(closure: Closure, tmp_path: Path) -> None:
+    """Another file stands for a module, and what only the module imported is not there."""
+    (tmp_path / "other.py").write_text("import json")
+    instead = {"package.user": tmp_path / "other.py"}
+    found = closure(instead=instead, user="import csv")
+    assert found["package.user"] == tmp_path / "other.py"
+    assert "json" in found
+    assert "csv" not in found
+
+
+def test_a_module_left_out_must_not_be_used(closure: Closure) -> None:
+    """A command that came to need it would find it missing; the build says so."""
+    with pytest.raises(Failed, match=r"imports package\.gone, which is left out"):
+        closure(instead={"package.gone": None}, gone="", user="def late():\n    from . import gone")
+
+
+def test_a_replacement_for_nothing_fails_the_build(closure: Closure) -> None:
+    """A module that was renamed would otherwise come back with all that it imports."""
+    with pytest.raises(Failed, match=r"has no package\.renamed"):
+        closure(instead={"package.renamed": None}, user="")
 
 
 def test_newer_syntax_fails_the_build(closure: Closure) -> None:

@@ -12,7 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from service_precheck.toolbox import VERBS
 from tests.bed.names import ScriptedDNS
+from tests.bed.pages import ScriptedHTTP, page
+from tests.bed.tls import TLS, Authority
 from tests.bed.world import World, resolv_conf
 from tests.image.containers import Container, Image
 
@@ -175,6 +178,23 @@ def test_connects_to_a_port(start: Start, world: World, pod_files: dict[str, Pat
             assert gate.wait().status == 0
 
 
+def test_a_page_over_tls_within_16_mib(
+    start: Start, world: World, pod_files: dict[str, Path], authority: Authority
+) -> None:
+    """Fault 40: TLS, the largest library in the image, and own roots mounted over the public ones."""
+    pages = ScriptedHTTP(
+        host="10.9.0.1", place=world, tls=TLS(authority.issue("10.9.0.1", "api.namespace"))
+    )
+    files = pod_files | {"/etc/ssl/certs": authority.directory}
+    with pages:
+        pages.on("/healthz", page(503), page(200, b"ok"))
+        target = f"{pages.url}/healthz"
+        with start(target, world=world, files=files, memory=16 << 20) as gate:
+            done = gate.wait()
+    assert done.status == 0, done
+    assert len(pages.requests) >= 2
+
+
 def test_both_commands_are_on_the_path(start: Start, own_image: Image) -> None:
     """The gate is the entrypoint; the toolbox and it say the version on the label."""
     version = own_image.config["config"]["Labels"]["org.opencontainers.image.version"]
@@ -188,12 +208,24 @@ def test_both_commands_are_on_the_path(start: Start, own_image: Image) -> None:
 
 def test_every_module_imports(start: Start) -> None:
     """All of the package, and all that it imports anywhere, lazily too, is in the image."""
-    # The library's face is for programs, and the image holds none.
-    sources = [path for path in SOURCE.rglob("*.py") if path != SOURCE / "library.py"]
-    names = {name for path in sources for name in imported(path)}
+    sources = [path for path in SOURCE.rglob("*.py") if path.name != "demo_certificates.py"]
+    names = {name for path in sources if path.name != "demo.py" for name in imported(path)}
+    # What `wait_async` takes, which no command calls.
+    names.remove("asyncio")
     with start("-IS", "-c", IMPORT_EACH, *sorted(names), entrypoint=["/usr/bin/python3"]) as python:
         done = python.wait()
     assert (done.status, done.stdout) == (0, f"{len(sources)} modules\n"), done
+
+
+def test_every_verb_answers(start: Start) -> None:
+    """Each verb of the toolbox tells its usage; the demo, which is not there, says where it is."""
+    for verb in VERBS:
+        with start(verb, "--help", entrypoint=["precheck"]) as toolbox:
+            done = toolbox.wait()
+        if verb == "demo":
+            assert (done.status, "holds no demo" in done.stderr) == (2, True), done
+        else:
+            assert (done.status, verb in done.stdout, done.stderr) == (0, True, ""), done
 
 
 def test_tls_trusts_the_public_roots(start: Start, own_image: Image) -> None:
