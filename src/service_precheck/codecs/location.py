@@ -29,13 +29,11 @@ def follow(place: Place, location: str) -> Place | None:
     base = place.path.partition("?")[0]
     if not text:
         path = place.path
-    elif text.startswith("/"):
-        path = text
     elif text.startswith("?"):
         path = base + text
     else:
-        path = base[: base.rindex("/") + 1] + text
-    return Place(place.scheme, place.host, place.port, _clean(path))
+        path = _without_dots(text if text[0] == "/" else base[: base.rindex("/") + 1] + text)
+    return Place(place.scheme, place.host, place.port, _encoded(path))
 
 
 def _absolute(scheme: str, rest: str) -> Place | None:
@@ -53,11 +51,11 @@ def _absolute(scheme: str, rest: str) -> Place | None:
         return None
     if not tail.startswith("/"):
         tail = f"/{tail}"
-    return Place(scheme, host, int(port) if port else PORTS[scheme], _clean(tail))
+    return Place(scheme, host, int(port) if port else PORTS[scheme], _encoded(_without_dots(tail)))
 
 
-def _clean(path: str) -> str:
-    """Without dot segments (RFC 3986 section 5.2.4), and with nothing that breaks a request's line."""
+def _without_dots(path: str) -> str:
+    """Without dot segments (RFC 3986 section 5.2.4)."""
     path, mark, query = path.partition("?")
     kept: list[str] = []
     segments = path.split("/")[1:]
@@ -68,5 +66,10 @@ def _clean(path: str) -> str:
             kept.append(segment)
     if segments[-1] in (".", ".."):
         kept.append("")
-    raw = f"/{'/'.join(kept)}{mark}{query}".encode("utf-8", "surrogateescape")
+    return f"/{'/'.join(kept)}{mark}{query}"
+
+
+def _encoded(path: str) -> str:
+    """With nothing in it that breaks a request's line."""
+    raw = path.encode("utf-8", "surrogateescape")
     return "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in raw)
