@@ -39,6 +39,7 @@ PACKAGES = (
     "tmux",
     "unbound",
     "util-linux",
+    "zsh",
 )
 # What the image's own tests and a release's dry run need besides.
 IMAGE_PACKAGES = ("binutils", "containerd", "docker-registry", "podman", "skopeo")

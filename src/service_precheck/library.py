@@ -12,7 +12,7 @@ from .errors import Mistake, OperatorError, PrecheckError
 from .gate import TIMED_OUT, Gate, Outcome, Settings, State
 from .model import Verdict
 from .report.words import reasons, sentence
-from .target import parse_all
+from .target import Group, parse_all
 from .workers import Workers
 
 __all__ = [
@@ -67,7 +67,9 @@ def wait(
     (what was asked for is a mistake), `WaitTimeout` or `DependencyFailed`; the latter two have the
     `outcome`.
     """
-    gate, workers = _gate(targets, _settings(timeout, interval, keep_waiting))
+    settings = _settings(timeout, interval, keep_waiting)
+    workers = Workers()
+    gate = Gate(_tree(targets), settings, _Silent(), workers=workers)
     try:
         return _held(gate.run())
     finally:
@@ -80,9 +82,14 @@ def check(*targets: str) -> Outcome:
     Not being ready raises nothing: look at `outcome.ready` and `outcome.states`. `#successes=` does
     not matter here, since one look gives one verdict. Raises `OperatorError`.
     """
-    gate, workers = _gate(targets, Settings(once=True))
+    return look(_tree(targets))
+
+
+def look(root: Group) -> Outcome:
+    """As `check`, for targets that are parsed already."""
+    workers = Workers()
     try:
-        return gate.run()
+        return Gate(root, Settings(once=True), _Silent(), workers=workers).run()
     finally:
         workers.close()
 
@@ -96,7 +103,9 @@ async def wait_async(
     """As `wait`, for asyncio: the loop goes on meanwhile, and cancelling returns at once."""
     import asyncio
 
-    gate, workers = _gate(targets, _settings(timeout, interval, keep_waiting))
+    settings = _settings(timeout, interval, keep_waiting)
+    workers = Workers()
+    gate = Gate(_tree(targets), settings, _Silent(), workers=workers)
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[Outcome] = loop.create_future()
 
@@ -145,15 +154,13 @@ def _settings(timeout: float | None, interval: float | None, keep_waiting: bool)
     return Settings(timeout, interval, keep_waiting)
 
 
-def _gate(targets: tuple[str, ...], settings: Settings) -> tuple[Gate, Workers]:
+def _tree(targets: tuple[str, ...]) -> Group:
     if not targets:
         raise OperatorError((Mistake("", "no target was given", 'wait("db:5432", ...)'),))
     for target in targets:
         if not isinstance(target, str):
             raise TypeError(f"a target is a str, not {type(target).__name__}: {target!r}")
-    root = parse_all((text, f"target {place}") for place, text in enumerate(targets, 1))
-    workers = Workers()
-    return Gate(root, settings, _Silent(), workers=workers), workers
+    return parse_all((text, f"target {place}") for place, text in enumerate(targets, 1))
 
 
 class _Silent:
