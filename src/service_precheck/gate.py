@@ -400,6 +400,14 @@ class Gate:
         self._called_off = True
         self._workers.wake()
 
+    def look_up(self) -> None:
+        """Let the report speak if it is due. Whoever returns from a signal handler must call this.
+
+        What the handler took may be more than `SimpleQueue.get` had left to wait, which would then wait
+        until something comes (CPython 3.11, `_queue_SimpleQueue_get_impl`: no check for a time below 0).
+        """
+        self._workers.wake()
+
     def run(self) -> Outcome:
         """Wait. Gives the outcome; nothing of the dependencies' doing is raised."""
         self._report.begin(self)

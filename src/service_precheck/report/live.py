@@ -8,6 +8,7 @@ every emulator knows: cursor up, erase, hide the cursor, no automatic wrapping w
 from __future__ import annotations
 
 import _signal
+import time
 
 from .. import net, signals
 from ..model import seconds
@@ -87,9 +88,9 @@ class Live:
 
     def tick(self, now: float) -> None:
         assert self._gate is not None
+        before = time.thread_time()
         self._draw()
-        done = net.monotonic()
-        self._due = done + max(GAP, (done - now) / SHARE)
+        self._due = net.monotonic() + max(GAP, (time.thread_time() - before) / SHARE)
         waited = self._gate.waited()
         self.wake = max(self._due, now + 1.0 - waited % 1.0)
 
@@ -115,7 +116,8 @@ class Live:
             return
         # Erased before it is written: at the right edge the cursor stays on the last character.
         body = "".join(f"{ERASE}{line}\r\n" for line in drawn[:-1])
-        text = f"{self._up(columns)}{NO_WRAP}{body}{BELOW}{drawn[-1]}{WRAP}"
+        # An echoed ^C must not fold the last line.
+        text = f"{self._up(columns)}{NO_WRAP}{body}{BELOW}{drawn[-1]}{WRAP}\r"
         self._drawn, self._widths = drawn, [line.width for line in lines]
         self._send(text if self._hidden else HIDE + text)
         self._hidden = True
@@ -151,6 +153,9 @@ class Live:
         """At Ctrl-Z: give the terminal back to the shell; go on below what it wrote."""
         self._leave()
         os.kill(os.getpid(), _signal.SIGSTOP)
+        self._due = self.wake = net.monotonic()
+        assert self._gate is not None
+        self._gate.look_up()
 
     def _up(self, columns: int) -> str:
         """To the start of the first line of the frame that stands: a narrower terminal has folded its lines."""
