@@ -182,6 +182,16 @@ class Container(Gate):
         name = signal.Signals(number).name
         subprocess.run([*self._runc, "kill", self.identity, name], check=True, timeout=60)
 
+    def execute(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the container beside PID 1, as `kubectl exec` does."""
+        return subprocess.run(
+            [*self._runc, "exec", self.identity, *command],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
     def peak(self) -> int:
         """Return the most memory that the container had so far, in bytes, page cache included."""
         group = Path("/sys/fs/cgroup/memory", self.identity)

@@ -206,6 +206,19 @@ def test_both_commands_are_on_the_path(start: Start, own_image: Image) -> None:
     assert (done.status, version in done.stdout) == (0, True), done
 
 
+def test_a_running_gate_can_be_looked_into(
+    start: Start, world: World, cluster: ScriptedDNS, pod_files: dict[str, Path]
+) -> None:
+    """`kubectl exec` needs no shell: the toolbox explains beside the gate, in the same 16 MiB."""
+    name = "never.namespace"
+    with start(name, world=world, files=pod_files, memory=16 << 20) as gate:
+        until(lambda: cluster.count(f"{name}.svc.cluster.local") > 0, gate)
+        explained = gate.execute("precheck", "explain", name)
+        assert gate.running()
+    assert explained.returncode == 0, explained.stderr
+    assert f"{name}.svc.cluster.local" in explained.stdout
+
+
 def test_every_module_imports(start: Start) -> None:
     """All of the package, and all that it imports anywhere, lazily too, is in the image."""
     sources = [path for path in SOURCE.rglob("*.py") if path.name != "demo_certificates.py"]
