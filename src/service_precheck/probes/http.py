@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from ..tls import Settings
 
 MOST_REDIRECTS = 10
-# How long an answer that says all by its status may take to come to its end, so that closing the
-# connection is no reset.
-LINGER = 0.02
+# How much is read of an answer that says all by its status, and for how long: closing the connection
+# before its end is a reset, which servers log.
+MOST_READ, LINGER = 65_536, 0.02
 
 
 def probe(target: Target, attempt: Attempt) -> Verdict:
@@ -214,8 +214,10 @@ def _judge(
         return ready(f"{words} answers {head.status}, {found}")
     connection.deadline = min(connection.deadline, net.monotonic() + LINGER)
     try:
-        for count, _ in enumerate(http1.body(connection, head)):
-            if count >= 4:
+        read = 0
+        for piece in http1.body(connection, head):
+            read += len(piece)
+            if read > MOST_READ:
                 break
     except NotReady:
         pass
