@@ -45,6 +45,10 @@ check: .venv/dev.stamp ## check format, lint, types and import layers
 	$(BIN)/mypy $(wildcard src tests tools image bench)
 	$(BIN)/lint-imports
 
+.PHONY: docs
+docs: .venv/dev.stamp ## fill the documentation's tables from the code (a test tells when they differ)
+	$(BIN)/python -m tools.docs_tables $(ARGS)
+
 .PHONY: format
 format: .venv/dev.stamp ## format the code and mend what the linter can mend
 	$(BIN)/ruff format .

@@ -1,0 +1,203 @@
+"""Fills the tables of the documentation from the tables of the code: `make docs`.
+
+A page says where a table stands, each mark on a line of its own; what is between is replaced:
+
+    <!-- options:http -->
+    <!-- end -->
+
+| mark             | what is put there                                                        |
+|------------------|--------------------------------------------------------------------------|
+| `options:NAME`   | the options of a scheme, without those that all have                     |
+| `options:common` | the options that every target takes, and those of groups                 |
+| `schemes`        | every scheme: an example, what ready proves and what it does not         |
+| `gate`           | the gate's options and their variables                                   |
+| `verb:NAME`      | the options of a verb of the toolbox                                     |
+| `verbs`          | the verbs of the toolbox                                                 |
+| `causes`         | each cause, what it means and what to do                                 |
+
+With `--check` nothing is written; it fails when a page is not what it would be.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from service_precheck import causes, cli, schemes
+from service_precheck.model import INDEFINITE
+from service_precheck.options import COMMON, FLAG, write_duration
+from service_precheck.target import GROUP_OPTIONS
+from service_precheck.toolbox import VERBS, check, explain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from service_precheck.options import Option, Scheme
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+MARKS = re.compile(
+    r"^<!-- ([a-z]+(?::[a-z0-9-]+)?) -->\n(.*?)^<!-- end -->$", re.MULTILINE | re.DOTALL
+)
+VERB_OPTIONS = {"check": check.OPTIONS, "explain": explain.OPTIONS}
+
+
+def main(arguments: Sequence[str], docs: Path = DOCS) -> int:
+    stale = []
+    for page in sorted(docs.rglob("*.md")):
+        text = page.read_text()
+        filled = MARKS.sub(
+            lambda found: f"<!-- {found[1]} -->\n{content(found[1], docs)}<!-- end -->", text
+        )
+        if filled != text:
+            stale.append(page)
+            if "--check" not in arguments:
+                page.write_text(filled)
+    for page in stale:
+        print(
+            f"{page.relative_to(docs.parent)}: {'not as the code has it' if '--check' in arguments else 'filled'}"
+        )
+    return 1 if stale and "--check" in arguments else 0
+
+
+def content(mark: str, docs: Path = DOCS) -> str:
+    """What stands between a mark and its end."""
+    kind, _, name = mark.partition(":")
+    if mark == "options:common":
+        return common_options()
+    if kind == "options":
+        return options(scheme(name).options)
+    if kind == "verb":
+        return options(VERB_OPTIONS[name], "--")
+    return {"schemes": lambda: index(docs), "gate": gate, "verbs": verbs, "causes": all_causes}[
+        mark
+    ]()
+
+
+def scheme(name: str) -> Scheme:
+    found = schemes.load(name)
+    assert found is not None, f"no scheme {name}"
+    return found
+
+
+def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table of Markdown."""
+    heads = list(heads)
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "".join(
+        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n" for row in lines
+    )
+
+
+def code(text: str) -> str:
+    return f"`{text}`" if text else ""
+
+
+def value(option: Option) -> str:
+    """What an option's value looks like."""
+    return "" if option.kind is FLAG else code(option.kind.shape)
+
+
+def default(option: Option) -> str:
+    return "" if option.kind is FLAG and not option.default else code(option.default_text())
+
+
+def meaning(option: Option) -> str:
+    repeated = "; may be repeated" if option.many else ""
+    masked = "; never shown" if option.secret else ""
+    return f"{option.meaning}{repeated}{masked}"
+
+
+def options(rows: Iterable[Option], prefix: str = "#") -> str:
+    rows = list(rows)
+    if not rows:
+        return "None of its own.\n"
+    return table(
+        ("option", "value", "default", "meaning"),
+        ((code(f"{prefix}{row.name}"), value(row), default(row), meaning(row)) for row in rows),
+    )
+
+
+def common_options() -> str:
+    groups = {option.name for option in GROUP_OPTIONS}
+    return table(
+        ("option", "value", "default", "meaning", "groups too"),
+        (
+            (
+                code(f"#{row.name}"),
+                value(row),
+                default(row),
+                meaning(row),
+                "yes" * (row.name in groups),
+            )
+            for row in COMMON
+        ),
+    )
+
+
+def page_of(name: str, docs: Path) -> str:
+    """The page that has a scheme's options, relative to the schemes' index."""
+    for page in sorted((docs / "schemes").glob("*.md")):
+        if f"<!-- options:{name} -->" in page.read_text():
+            return page.name
+    return ""
+
+
+def index(docs: Path) -> str:
+    rows = []
+    for name in schemes.BUILT_IN:
+        row = scheme(name)
+        page = page_of(name, docs)
+        port = "" if row.port is None else str(row.port)
+        rows.append(
+            (
+                f"[{code(name)}]({page})" if page else code(name),
+                code(row.example),
+                row.proves,
+                row.not_proves,
+                port,
+                write_duration(row.attempt_timeout),
+                write_duration(row.floor),
+            )
+        )
+    heads = ("scheme", "example", "ready proves", "it does not prove", "port", "attempt", "floor")
+    return table(heads, rows)
+
+
+def gate() -> str:
+    rows = []
+    for option in cli.OPTIONS:
+        short = next(
+            (f"{code(key)}, " for key, name in cli.SHORT.items() if name == option.name), ""
+        )
+        rows.append(
+            (
+                f"{short}{code(f'--{option.name}')}",
+                value(option),
+                default(option),
+                code(cli.variable(option)),
+                meaning(option),
+            )
+        )
+    return table(("option", "value", "default", "variable", "meaning"), rows)
+
+
+def verbs() -> str:
+    return table(
+        ("verb", "what it does"), ((code(f"precheck {v}"), said) for v, said in VERBS.items())
+    )
+
+
+def all_causes() -> str:
+    parts = []
+    for name, advice in causes.CAUSES.items():
+        meant = (
+            f"{advice.meaning} {causes.WITHOUT_KNOWLEDGE}" if name in INDEFINITE else advice.meaning
+        )
+        parts.append(f"\n## {name}\n\n{meant}\n\n**What to do:** {advice.remedy}\n")
+    return "".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
