@@ -40,7 +40,7 @@ def check(target: Target) -> tuple[str, ...]:
     return ()
 
 
-def probe(target: Target, attempt: Attempt) -> Verdict:
+def probe(target: Target, attempt: Attempt) -> Verdict:  # noqa: ARG001 (it never waits)
     """Ready when something is there and is as it should be, or with `absent` when nothing is there."""
     path = target.path
     try:
