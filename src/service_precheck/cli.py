@@ -250,7 +250,7 @@ def _read(path: str, mistakes: list[Mistake]) -> list[tuple[str, str]]:
 
 def become(command: tuple[str, ...]) -> int:
     """Replace this process by `command`, leaving nothing of us behind; 126 or 127 if it cannot be run, as shells do."""
-    signals.kill_children()
+    signals.end_children()
     signals.release()
     environment = _original_environment()
     program = command[0]

@@ -63,6 +63,22 @@ def kill_children() -> None:
             continue
 
 
+def end_children() -> None:
+    """Kill them, and take them away, so that who comes after us has no dead ones to look after."""
+    kill_children()
+    for child in tuple(children):
+        for _ in range(1000):
+            try:
+                if os.waitpid(child, os.WNOHANG)[0]:
+                    break
+            except OSError:
+                break
+            time.sleep(0.001)
+    if os.getpid() == 1:
+        children.clear()
+        reap()
+
+
 def release() -> None:
     """Undo what `hold` and the interpreter's own start changed."""
     for number in ENDING:
