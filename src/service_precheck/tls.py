@@ -111,7 +111,16 @@ class Channel:
     `closed-early`, `unsupported`, `protocol`, `local`.
     """
 
-    __slots__ = ("_begun", "_incoming", "_name", "_outgoing", "_peer", "_seen", "_settings", "_talk")
+    __slots__ = (
+        "_begun",
+        "_incoming",
+        "_name",
+        "_outgoing",
+        "_peer",
+        "_seen",
+        "_settings",
+        "_talk",
+    )
 
     def __init__(self, settings: Settings, host: str, peer: str) -> None:
         self._settings = settings
@@ -257,7 +266,7 @@ class Channel:
             return "protocol", f"{peer} speaks none of the protocols offered ({offered})", ""
         if reason in ("wrong version number", "packet length too long", "record layer failure"):
             return "tls-plaintext", f"{peer} does not speak TLS", "a plain-text port?"
-        return "protocol", f"the TLS handshake with {peer} failed: {reason}", ""
+        return "protocol", f"TLS with {peer} failed: {reason}", ""
 
     def _distrust(self, code: int, message: str) -> tuple[str, str, str]:
         peer = self._peer

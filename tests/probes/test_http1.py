@@ -376,6 +376,15 @@ def test_a_location_cannot_break_the_next_request() -> None:
     assert (found.host, found.path) == ("y", "/a%20b%09c%01%C3%BC?q")
 
 
+def test_places_that_a_location_names() -> None:
+    """An IPv6 address, with and without a port, the scheme's own port, and the page itself."""
+    here = Place("http", "x", 80, "/a?b")
+    assert location.follow(here, "http://[::1]/") == Place("http", "::1", 80, "/")
+    assert location.follow(here, "HTTPS://[::1]:81?q") == Place("https", "::1", 81, "/?q")
+    assert location.follow(here, "#top") == here
+    assert location.follow(here, "http://[::1]x/") is None
+
+
 def test_places_are_written_as_servers_want_them() -> None:
     """The port where it is not the usual one, brackets around IPv6, no zone."""
     assert Place("http", "x", 80, "/").authority == "x"

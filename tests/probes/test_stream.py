@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import select
 import socket
 import time
@@ -259,6 +260,37 @@ def test_every_address_that_failed_is_told(enter: Enter) -> None:
     assert seen.cause == "refused"
     assert f"127.0.0.2:{full.port} refused the connection" in seen.seen
     assert f"127.0.0.1:{full.port} did not answer within 0.5 s" in seen.seen
+
+
+def test_an_attempt_without_time_says_so() -> None:
+    """Where the look-up took all the time there was, no address is blamed."""
+    seen = verdict(lambda: stream.connect_any(("127.0.0.1",), 1, attempt(-1)))
+    assert seen.cause == "connect-timeout"
+    assert seen.seen.startswith("no time was left to connect")
+
+
+def test_fault_10_no_descriptor_left_is_ours(enter: Enter) -> None:
+    """Fault 10: without a descriptor nothing is said about the server, and a working address follows."""
+    server = enter(Server(echo))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
+    try:
+        while True:
+            try:
+                held.append(os.open("/dev/null", os.O_RDONLY))
+            except OSError:
+                break
+        seen = verdict(lambda: stream.connect_any(("127.0.0.1",), server.port, attempt()))
+        unix = verdict(lambda: stream.connect_unix("/nowhere", attempt()))
+    finally:
+        for each in held:
+            os.close(each)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert (seen.cause, unix.cause) == ("local", "local")
+    assert "Too many open files" in seen.seen
+    with stream.connect_any(("fe80::1%nowhere", "127.0.0.1"), server.port, attempt()) as here:
+        assert here.peer == server.address
 
 
 def test_no_descriptor_is_left_after_any_of_it(enter: Enter) -> None:

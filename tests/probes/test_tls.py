@@ -265,6 +265,24 @@ def test_a_name_that_the_server_does_not_know(enter: Enter, ask: Ask) -> None:
     assert (verdict.cause, verdict.seen) == ("tls-name", f"{server.address} knows no localhost")
 
 
+def test_a_server_that_speaks_none_of_our_protocols(enter: Enter, ask: Ask) -> None:
+    """An alert that no protocol of `alpn` is spoken says which were offered."""
+    server = enter(Server(answer(b"", b"\x15\x03\x03\x00\x02\x02\x78", then=close)))
+    verdict = ask(f"tls://localhost:{server.port}#alpn=mqtt")
+    assert verdict.cause == "protocol"
+    assert verdict.seen == f"{server.address} speaks none of the protocols offered (mqtt)"
+
+
+def test_plain_text_that_begins_like_tls(enter: Enter, ask: Ask) -> None:
+    """What has the first byte of a handshake and nothing else of it is plain text, too."""
+    server = enter(Server(say(b"\x16hello world\r\n")))
+    verdict = ask(f"tls://localhost:{server.port}")
+    assert (verdict.cause, verdict.seen) == (
+        "tls-plaintext",
+        f"{server.address} does not speak TLS",
+    )
+
+
 def test_a_server_that_leaves_after_the_handshake(
     enter: Enter, authority: Authority, ask: Ask
 ) -> None:
