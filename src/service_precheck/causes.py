@@ -110,7 +110,7 @@ CAUSES = {
         "or a reload. See also whether this machine's clock is right.",
     ),
     "tls-name": Advice(
-        "The certificate is good, but for another name than the one that was asked for; or the server "
+        "The certificate is good, but for another name than the one that was asked for. Or the server "
         "says itself that it knows no such name.",
         "See which names it has: `openssl s_client -connect HOST:PORT </dev/null | openssl x509 "
         "-noout -ext subjectAltName`. Use one of them, or have the name added. If the connection goes to an address on purpose, name the expected server: "
