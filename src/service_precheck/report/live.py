@@ -91,8 +91,8 @@ class Live:
         before = time.thread_time()
         self._draw()
         self._due = net.monotonic() + max(GAP, (time.thread_time() - before) / SHARE)
-        waited = self._gate.waited()
-        self.wake = max(self._due, now + 1.0 - waited % 1.0)
+        next_second = self._gate.begun + int(self._gate.waited()) + 1.0
+        self.wake = max(self._due, next_second)
 
     def end(self, outcome: Outcome) -> None:
         signals.last_words.remove(self._ended_by)

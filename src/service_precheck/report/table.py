@@ -27,13 +27,16 @@ MOST = 200
 
 
 class Style:
-    """What a terminal can show, by its environment: NO_COLOR, and a locale that is UTF-8."""
+    """What a terminal can show, by its environment: NO_COLOR, and the locale's encoding.
+
+    Without a locale it is UTF-8, as for the interpreter itself (PEP 538).
+    """
 
     __slots__ = ("colours", "cut", "marks", "verbose")
 
     def __init__(self, environment: Mapping[str, str], verbose: bool) -> None:
         locale = (environment.get(key) for key in ("LC_ALL", "LC_CTYPE", "LANG"))
-        encoding = next(filter(None, locale), "").upper().replace("-", "")
+        encoding = next(filter(None, locale), "UTF-8").upper().replace("-", "")
         unicode = "UTF8" in encoding
         self.marks = MARKS if unicode else ASCII_MARKS
         self.cut = "…" if unicode else "..."

@@ -79,7 +79,9 @@ def sentence(outcome: Outcome) -> str:
     if outcome.ready:
         if count == 1:
             return f"open {took}: {told(outcome.states[0])}"
-        return f"open {took}: " + (f"all {count} dependencies hold" if count else "none was named")
+        return f"open {took}: " + (
+            f"all {count} dependencies hold" if count else "no target was named"
+        )
     back = blocking(outcome.states)
     names = ", ".join(name(state) for state in back[:3])
     names += f" and {len(back) - 3} more" if len(back) > 3 else ""
