@@ -146,7 +146,9 @@ class Nginx:
             socket.AF_INET6 if ":" in self._bare_host else socket.AF_INET,
             socket.SOCK_STREAM,
         ) as client:
-            return client.connect_ex((self._bare_host, self.port)) == 0
+            # The last one that it opens.
+            port = self.port if self.certificate is None else self.https_port
+            return client.connect_ex((self._bare_host, port)) == 0
 
     def write(self, name: str, text: str) -> None:
         """Put a file into its folder."""
