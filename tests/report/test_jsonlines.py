@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service_precheck.gate import TIMED_OUT, Outcome
+from service_precheck.state import Outcome, TIMED_OUT
 from service_precheck.model import CAUSES
 from service_precheck.report.jsonlines import JsonLines, encode
 from tests.bed.process import Gate, run

@@ -6,13 +6,15 @@ import fcntl
 import os
 import signal
 import struct
+import sys
 import termios
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from tests.bed.process import Gate
-from tests.bed.sockets import Server, hang
+from tests.bed.process import GATE, SOURCE, Gate
+from tests.bed.sockets import Server, echo, hang
 from tests.report.screen import Screen
 
 START = Callable[..., Gate]
@@ -182,3 +184,44 @@ def test_dumb_terminal_gets_lines(gate: START) -> None:
         done = gate(there.address, tty=(80, 24), env={"TERM": "dumb"}).wait()
     assert "\x1b" not in done.stdout
     assert "open" in done.stdout
+
+
+def test_live_into_a_file_keeps_what_is_there(gate: START, tmp_path: Path) -> None:
+    """Asked for without a terminal, the table goes where the file ends and is shown at 80 columns."""
+    log = tmp_path / "log"
+    log.write_text("before\n")
+    with Server(hang) as there, log.open("ab") as file:
+        done = gate(there.address, "--output", "live", stderr=file).wait()
+    assert done.status == 0
+    text = log.read_text()
+    assert text.startswith("before\n")
+    assert f"{there.address} accepts connections" in text
+
+
+def test_live_with_stderr_closed_opens_all_the_same(gate: START) -> None:
+    """Fault 44: with no standard error there is nothing to draw on, and nothing else is drawn on."""
+    with Server(echo) as there:
+        shell = ["sh", "-c", 'exec "$@" 2>&-', "sh", *GATE]
+        done = gate(there.address, "--output", "live", command=shell).wait()
+        assert done.status == 0
+        assert all(connection.received == b"" for connection in there.connections)
+
+
+def test_defect_of_ours_gives_the_terminal_back(gate: START) -> None:
+    """A traceback is shown below the frame, with the cursor back; exit 70."""
+    with Server(hang, opened=False) as late:
+        code = (
+            f"import sys; sys.path.insert(0, {str(SOURCE)!r})\n"
+            "from service_precheck import start, gate\n"
+            "judge = gate.Gate._judge\n"
+            "def broken(self, now):\n"
+            "    if self.waited() > 1: raise ZeroDivisionError('ours')\n"
+            "    return judge(self, now)\n"
+            "gate.Gate._judge = broken\n"
+            "start.main()\n"
+        )
+        done = gate(late.address, command=[sys.executable, "-c", code], tty=(80, 24)).wait()
+    screen = screen_of(done.stdout.replace("\t", " "), 80, 24)
+    assert (done.status, screen.cursor, screen.wraps) == (70, True, True)
+    assert screen.lines[-1] == "ZeroDivisionError: ours"
+    assert any("waiting" in line for line in screen.lines)

@@ -6,7 +6,7 @@ import re
 import signal
 from collections.abc import Callable
 
-from service_precheck.gate import FAILED, OPEN, TIMED_OUT, Outcome
+from service_precheck.state import FAILED, OPEN, Outcome, TIMED_OUT
 from service_precheck.report.words import closing, reasons, sentence, told
 from tests.bed.process import Gate, run
 from tests.bed.sockets import Server, hang

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service_precheck.gate import State
+from service_precheck.state import State
 from service_precheck.report.table import Style, Table, shortened, wrapped
 from tests.report.states import group, leaf, unasked
 

@@ -15,7 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..gate import Gate, Outcome, Report, State
+    from ..gate import Gate, Report
+    from ..state import Outcome, State
 
 STDOUT, STDERR = 1, 2
 FORMATS = ("plain", "json", "live", "auto")
@@ -74,7 +75,7 @@ def choose(wanted: str, verbose: bool, quiet: bool, termination_log: str) -> Rep
     elif wanted == "live" and not quiet:
         from .live import Live
 
-        reports.append(Live(STDERR, verbose))
+        reports.append(Live(-1 if STDERR in _closed else STDERR, verbose))
     else:
         from .plain import Plain
 
@@ -106,7 +107,7 @@ def write(descriptor: int, text: str) -> None:
     if descriptor in _closed:
         return
     data = text.encode("utf-8", "backslashreplace")
-    own = reopened(descriptor) if os.isatty(descriptor) else -1
+    own = reopened(descriptor)
     if descriptor in _torn:
         data = b"\n" + data
     start = 0
@@ -129,11 +130,13 @@ def write(descriptor: int, text: str) -> None:
 
 
 def reopened(terminal: int) -> int:
-    """A descriptor of our own for a terminal, which never waits; -1 if none can be had.
+    """A descriptor of our own for a terminal, which never waits; -1 if none can be had, or for others.
 
     A terminal that polls as writable may have room for a single character and wait for the rest; the
     flag that turns that off would be everybody's who shares the descriptor.
     """
+    if not os.isatty(terminal):
+        return -1
     flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     try:
         return os.open(f"/proc/self/fd/{terminal}", flags)

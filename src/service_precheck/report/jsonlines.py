@@ -10,7 +10,7 @@ import time
 from _json import encode_basestring_ascii as quote
 
 from .. import net, signals
-from ..gate import FAILED, OPEN, TIMED_OUT, blocking
+from ..state import FAILED, OPEN, TIMED_OUT, blocking
 from ..model import printable
 from . import ATOMIC, write
 from .words import sentence
@@ -19,7 +19,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..gate import Gate, Outcome, State
+    from ..gate import Gate
+    from ..state import Outcome, State
 
 VERSION = 1
 WAITING = 30.0

@@ -19,7 +19,8 @@ from .words import SIGNALS, closing, sentence
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..gate import Gate, Outcome, State
+    from ..gate import Gate
+    from ..state import Outcome, State
 
 # A gate that opens sooner than this leaves only its summary.
 FIRST = 0.15
@@ -55,6 +56,7 @@ class Live:
 
     def __init__(self, descriptor: int, verbose: bool) -> None:
         own = reopened(descriptor)
+        # Below 0 there is nobody to show it to.
         self._own = own if own >= 0 else descriptor
         self._style = Style(environment(), verbose)
         self._gate: Gate | None = None
@@ -95,12 +97,13 @@ class Live:
         self.wake = max(self._due, next_second)
 
     def end(self, outcome: Outcome) -> None:
-        signals.last_words.remove(self._ended_by)
-        restores.remove(self._leave)
         said = [sentence(outcome)]
         if not outcome.ready:
             said += closing(outcome)
         self._finish(outcome.states, outcome.waited, said)
+        # Not before: a signal meanwhile has to give the terminal back as well.
+        signals.last_words.remove(self._ended_by)
+        restores.remove(self._leave)
 
     def _draw(self) -> None:
         """Bring the frame on the screen up to date, in place."""
@@ -119,8 +122,10 @@ class Live:
         # An echoed ^C must not fold the last line.
         text = f"{self._up(columns)}{NO_WRAP}{body}{BELOW}{drawn[-1]}{WRAP}\r"
         self._drawn, self._widths = drawn, [line.width for line in lines]
-        self._send(text if self._hidden else HIDE + text)
+        hide = "" if self._hidden else HIDE
+        # Noted before it is sent: a signal's handler may run in between.
         self._hidden = True
+        self._send(hide + text)
 
     def _finish(self, states: tuple[State, ...], waited: float, said: list[str]) -> None:
         """Put the summary in the frame's place, and give the terminal back."""
@@ -176,6 +181,8 @@ class Live:
 
     def _flush(self, patience: float = 0.0) -> None:
         """Write what the terminal takes now, or within `patience` seconds."""
+        if self._own < 0:
+            self._pending = b""
         until = net.monotonic() + patience
         while self._pending:
             try:

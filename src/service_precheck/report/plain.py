@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 
 from .. import net, signals
-from ..gate import blocking
+from ..state import blocking
 from ..model import seconds
 from . import write
 from .words import SIGNALS, closing, name, reasons, sentence, told, word
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..gate import Gate, Outcome, State
+    from ..gate import Gate
+    from ..state import Outcome, State
 
 STILL = 30.0
 # Named in a line; the others are counted.

@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..gate import State
+    from ..state import State
 
 # From this width on there is room for columns.
 WIDE = 64

@@ -13,7 +13,8 @@ from .words import reasons, sentence
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..gate import Gate, Outcome, State
+    from ..gate import Gate
+    from ..state import Outcome, State
 
 MOST = 1024
 EVERY = 10.0

@@ -5,12 +5,12 @@ Names are cut and what cannot be seen in them is escaped; what a probe saw is al
 
 from __future__ import annotations
 
-from ..gate import FAILED, TIMED_OUT, blocking
+from ..state import FAILED, TIMED_OUT, blocking
 from ..model import printable, seconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..gate import Outcome, State
+    from ..state import Outcome, State
 
 LONGEST_NAME = 120
 SIGNALS = {1: "SIGHUP", 2: "SIGINT", 15: "SIGTERM"}
