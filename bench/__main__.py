@@ -1,0 +1,184 @@
+"""`python -m bench [--quick] [--only NAME]...`: measure, print, and after a full run write it down.
+
+A full run takes about a quarter of an hour and writes `docs/benchmarks/`: every sample in
+`results.json`, the tables in `results.md`, and pictures. It needs root: the rivals are measured in
+networks of their own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import datetime
+import json
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bench import cost, draw, lateness, many, signals
+from bench.launch import Failed
+from bench.results import Row, as_json, table
+from bench.rivals import Field
+
+OUTPUT = Path(__file__).resolve().parents[1] / "docs" / "benchmarks"
+
+Measure = Callable[..., Iterator[Row]]
+
+# Those of the first list want the machine for themselves; the others mostly wait, and do so together.
+ALONE: dict[str, Measure] = {
+    "cost": cost.cost,
+    "limits": cost.limits,
+    "many": many.many,
+    "blind": signals.blind_window,
+    "sigterm": signals.sigterm,
+}
+TOGETHER: dict[str, Measure] = {
+    "lateness": lateness.lateness,
+    "queries": lateness.queries,
+    "cached": lateness.negative_cache,
+    "dead": lateness.dead_resolver,
+}
+TITLES = {
+    "cost": "CPU and memory to exit with one target that holds",
+    "limits": "Start under a cpu limit",
+    "many": "A hundred and a thousand targets",
+    "blind": "SIGTERM as PID 1",
+    "sigterm": "SIGTERM to exit, by phase",
+    "lateness": "Lateness: from a target coming up to exit",
+    "queries": "Load on others while waiting",
+    "cached": "Behind a negative cache",
+    "dead": "Behind dead resolvers",
+}
+
+
+def main() -> int:
+    """Measure what is asked for; the exit status tells of failures to measure, never of goals."""
+    parser = argparse.ArgumentParser(prog="bench", description=(__doc__ or "").partition("\n")[0])
+    names = [*ALONE, *TOGETHER]
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, shorter waits")
+    parser.add_argument("--only", action="append", choices=names, help="a measure; repeatable")
+    parser.add_argument("--output", type=Path, help="where to write results (a full run: docs)")
+    options = parser.parse_args()
+    if os.geteuid() != 0:
+        print("bench: needs root, for network namespaces and cgroups", file=sys.stderr)
+        return 2
+    chosen = [name for name in names if not options.only or name in options.only]
+    output = options.output or (OUTPUT if not options.quick and not options.only else None)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+    began, busy = time.monotonic(), _jiffies()
+    sections: dict[str, list[Row]] = {}
+    failures: dict[str, str] = {}
+    with Field() as field:
+        machine = _machine(field)
+        print(_header(machine))
+        failures |= field.missing
+
+        def measure(name: str) -> None:
+            rows: list[Row] = []
+            try:
+                for row in (ALONE | TOGETHER)[name](field, quick=options.quick):
+                    rows.append(row)
+                    print(f"  {row.title}: done", file=sys.stderr, flush=True)
+            # What skips a test of the bed keeps a measure from being made.
+            except (Failed, AssertionError, OSError, pytest.skip.Exception) as error:
+                failures[name] = f"{error.__class__.__name__}: {error}"
+            sections[name] = rows
+            print(_section(name, rows), flush=True)
+
+        for name in chosen:
+            if name in ALONE:
+                measure(name)
+        together = [name for name in chosen if name in TOGETHER]
+        with concurrent.futures.ThreadPoolExecutor(max(1, len(together))) as pool:
+            for future in [pool.submit(measure, name) for name in together]:
+                future.result()
+    machine["minutes"] = round((time.monotonic() - began) / 60, 1)
+    machine |= _noise(busy)
+    told = f"Took {machine['minutes']} minutes; {machine['noise']}.\n"
+    told += "".join(f"\nNot measured: {name}: {why}\n" for name, why in failures.items())
+    print(told)
+    if output is not None:
+        ordered = {name: sections[name] for name in names if name in sections}
+        _write(output, machine, ordered, told)
+    return 1 if failures else 0
+
+
+def _section(name: str, rows: list[Row]) -> str:
+    return f"\n## {TITLES[name]}\n\n{table(rows) if rows else 'not measured'}"
+
+
+def _write(
+    folder: Path, machine: dict[str, object], sections: dict[str, list[Row]], told: str
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    data = {
+        "machine": machine,
+        "rows": [as_json(row) for rows in sections.values() for row in rows],
+    }
+    (folder / "results.json").write_text(json.dumps(data, indent=1) + "\n")
+    text = f"# Results\n\n{_header(machine)}\n{told}"
+    for name, rows in sections.items():
+        text += _section(name, rows)
+        for file, picture in draw.pictures(name, rows).items():
+            (folder / file).write_text(picture)
+            text += f"\n![{TITLES[name]}]({file})\n"
+    (folder / "results.md").write_text(text)
+
+
+def _machine(field: Field) -> dict[str, object]:
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
+    return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "cpu": f"{os.cpu_count()} cores, {model}",
+        "memory": f"{memory:.0f} GiB",
+        "kernel": platform.release(),
+        "system": platform.freedesktop_os_release().get("PRETTY_NAME", "?"),
+        "rivals": {rival.name: rival.version for rival in field.rivals.values()},
+        "load before": os.getloadavg()[0],
+    }
+
+
+def _header(machine: dict[str, object]) -> str:
+    rivals = machine["rivals"]
+    assert isinstance(rivals, dict)
+    lines = [
+        f"{machine['date']}, {machine['cpu']}, {machine['memory']}, Linux {machine['kernel']},"
+    ]
+    lines += [f"{machine['system']}. Each cell: median (least to most).\n"]
+    lines += [f"- {name}: {version}" for name, version in rivals.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _jiffies() -> list[int]:
+    return [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+
+
+def _noise(before: list[int]) -> dict[str, object]:
+    spent = [after - was for after, was in zip(_jiffies(), before, strict=True)]
+    total = sum(spent) or 1
+    idle, stolen = (spent[3] + spent[4]) / total, spent[7] / total
+    load = os.getloadavg()[0]
+    return {
+        "load after": load,
+        "noise": f"machine {1 - idle:.0%} busy, {stolen:.1%} of its time stolen, load {load:.1f} at the end",
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
