@@ -11,6 +11,8 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from .options import Scheme
 
 # The scheme's name and the module under `probes` that has it. A module may have several.
@@ -44,7 +46,7 @@ def names() -> tuple[str, ...]:
     return (*BUILT_IN, *sorted(entry.name for entry in _entry_points()))
 
 
-def _entry_points() -> tuple[object, ...]:
+def _entry_points() -> tuple[EntryPoint, ...]:
     from importlib.metadata import entry_points
 
     return tuple(entry_points(group=ENTRY_POINTS))

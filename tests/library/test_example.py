@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.bed.process import SOURCE
 
 ROOT = Path(__file__).parents[2]
-EXAMPLE = ROOT / "examples/pytest/test_shop.py"
+EXAMPLE = ROOT / "examples" / "pytest" / "test_shop.py"
 
 
 def test_pytest_example_passes(tmp_path: Path) -> None:

@@ -25,20 +25,19 @@ if TYPE_CHECKING:
 
 LIMIT = 30.0
 SHELLS = ("bash", "zsh")
-# Each prints the line as it stands when Control-T is pressed; Control-U empties it.
+# Each prints the line as it stands when Control-T is pressed, and empties it.
 DUMP = {
     "bash": """
 bind 'set bell-style none'
 bind 'set enable-bracketed-paste off'
-bind -x '"\\C-t": printf "[[%s]]\\n" "$READLINE_LINE"'
+bind -x '"\\C-t": printf "[[%s]]\\n" "$READLINE_LINE"; READLINE_LINE='
 """,
     "zsh": """
 autoload -U compinit && compinit -u -D
 unset zle_bracketed_paste
-dump() { zle -I; printf '[[%s]]\\n' "$BUFFER" }
+dump() { printf '[[%s]]\\n' "$BUFFER" >/dev/tty; BUFFER= }
 zle -N dump
 bindkey '^T' dump
-bindkey '^U' kill-whole-line
 """,
 }
 
@@ -76,9 +75,7 @@ def typing(shell: str, folder: Path) -> Iterator[Callable[[str], str]]:
 
         def tab(line: str) -> str:
             os.write(terminal, f"{line}\t\x14".encode())
-            shown = until("]]")
-            os.write(terminal, b"\x15")
-            return shown.rpartition("[[")[2].partition("]]")[0]
+            return until("]]").rpartition("[[")[2].partition("]]")[0]
 
         os.write(terminal, f". ./{file.name}\n".encode())
         until("ready")

@@ -14,7 +14,7 @@ from tests.bed.fixtures import Enter
 from tests.bed.process import PIP, SOURCE, run
 from tests.bed.sockets import Server, say
 
-EXAMPLE = Path(__file__).parents[2] / "examples/custom-scheme"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "custom-scheme"
 PRECHECK = [str(Path(PIP[0]).with_name("precheck"))]
 GREETING = b"220 mail.shop.example ESMTP\r\n"
 
