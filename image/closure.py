@@ -100,7 +100,11 @@ def modules(
             first = imported.partition(".")[0]
             if imported in sources and imported not in ours:
                 raise Failed(f"{name} imports {imported}, which is left out")
-            if first == package.name or (name, imported) in uncalled:
+            if first == package.name:
+                if imported not in sources and not optional:
+                    raise Failed(f"{name} imports {imported}, which is not there")
+                continue
+            if (name, imported) in uncalled:
                 continue
             known = first in sys.builtin_module_names or library.find(first)
             if not known and not optional:

@@ -121,9 +121,11 @@ def _ours(source: Path, modules: dict[str, Path], licence: Path) -> Layer:
     codes = b""
     for name, path in modules.items():
         if _is_ours(name, source):
+            is_package = path.name == "__init__.py"
             # The path that a traceback names.
-            code = marshal.dumps(_code(path, f"{name.replace('.', '/')}.py"))
-            index[name] = (len(codes), len(code), path.name == "__init__.py")
+            shown = f"{name.replace('.', '/')}{'/__init__' if is_package else ''}.py"
+            code = marshal.dumps(_code(path, shown))
+            index[name] = (len(codes), len(code), is_package)
             codes += code
     start = Path(loader.__file__)
     head = marshal.dumps((_code(start, start.name), index))

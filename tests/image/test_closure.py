@@ -83,6 +83,12 @@ def test_a_module_that_python_does_not_have_fails_the_build(closure: Closure) ->
         closure(user="import yaml")
 
 
+def test_a_module_of_the_package_that_is_not_there_fails_the_build(closure: Closure) -> None:
+    """A half-finished rename is found before anything runs."""
+    with pytest.raises(Failed, match=r"package\.user imports package\.gone, which is not there"):
+        closure(user="from .gone import thing")
+
+
 @pytest.mark.parametrize("name", sorted(LEFT_OUT))
 def test_a_module_left_out_fails_the_build_when_it_is_used(name: str, closure: Closure) -> None:
     """What is left out on purpose cannot be missed silently, not even by a late import."""
