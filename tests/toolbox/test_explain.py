@@ -122,7 +122,8 @@ def test_attempts_are_the_schedules() -> None:
 
 def test_secrets_of_a_url_are_masked(pod: Path) -> None:
     """Neither a password nor a value of the query is shown; that there is one is said."""
-    done = told("--resolv-conf", str(pod), "https://bob:hunter22@api/x?key=hunter33&deep")
+    target = "https://bob:hunter22@api/x?key=hunter33&deep#proxy=http://me:hunter44@proxy:3128"
+    done = told("--resolv-conf", str(pod), target)
     assert "hunter" not in done.stdout
     (parts,) = fields(done.stdout)["is"]
     assert "user bob with a password" in parts

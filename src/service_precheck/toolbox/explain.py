@@ -13,7 +13,7 @@ from .. import schedule
 from ..dns.config import DNS_PORT, Config, Files
 from ..dns.plan import EACH, FOURTH, SWEEP, plan
 from ..dns.resolver import SWEEP_EVERY
-from ..model import seconds
+from ..model import redacted, seconds
 from ..net import is_address
 from ..options import PATH, Option, Target, write_duration
 from ..target import Group, Node
@@ -54,7 +54,8 @@ def run(arguments: list[str], environment: Mapping[str, str]) -> int:
         # Another machine's view: this one's /etc/hosts has no say in it.
         files = Files(path, os.devnull)
     blocks = ["\n".join(explained(member, files)) for member in command.root.members]
-    sys.stdout.write("\n\n".join(blocks) + "\n")
+    # What an option holds may have a secret within it: a proxy's password.
+    sys.stdout.write(redacted("\n\n".join(blocks)) + "\n")
     return 0
 
 
