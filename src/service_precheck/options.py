@@ -6,7 +6,22 @@ completion come from that one table.
 
 from __future__ import annotations
 
-from .model import Frozen, Verdict, keep_secret
+from .kinds import (
+    COUNT,
+    DURATION,
+    FLAG,
+    NUMBER,
+    PATH,
+    PORT,
+    SIZE,
+    TEXT,
+    Kind,
+    Wrong,
+    choice,
+    read_duration,
+    write_duration,
+)
+from .model import Frozen, Verdict, keep_secret, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,126 +30,31 @@ if TYPE_CHECKING:
     from .stream import Attempt
     from .tls import Settings
 
-
-class Wrong(ValueError):
-    """A value that its kind does not allow; the text says what is wrong and what would be right."""
-
-
-class Kind(Frozen):
-    """What values an option takes: `shape` as help shows it, `read` from text, `write` back to it."""
-
-    __slots__ = ("read", "shape", "write")
-    shape: str
-    read: Callable[[str], object]
-    write: Callable[[object], str]
-
-    def __init__(
-        self, shape: str, read: Callable[[str], object], write: Callable[[object], str] = str
-    ) -> None:
-        self._set(shape=shape, read=read, write=write)
-
-
-UNITS = (("ms", 0.001), ("us", 1e-6), ("h", 3600.0), ("m", 60.0), ("s", 1.0))
-
-
-def read_duration(text: str) -> float:
-    """A duration in seconds, written as Kubernetes and Go do: `1500ms`, `5m`, `1h30m`; a bare number
-    is seconds. Raises Wrong."""
-    rest = text.strip()
-    total = 0.0
-    try:
-        if rest.replace(".", "", 1).isdecimal() and rest.isascii():
-            return float(rest)
-        while rest:
-            digits = len(rest) - len(rest.lstrip("0123456789."))
-            number, rest = float(rest[:digits]), rest[digits:]
-            unit, size = next((u, size) for u, size in UNITS if rest.startswith(u))
-            total += number * size
-            rest = rest[len(unit) :]
-        if text.strip() and total < 1e9:
-            return total
-    except (ValueError, StopIteration):
-        pass
-    raise Wrong(f"{text!r} is no duration; write for example 500ms, 30s, 5m, 1h30m")
-
-
-def write_duration(value: object) -> str:
-    """The shortest exact spelling of a duration given in seconds."""
-    assert isinstance(value, int | float)
-    for unit, size in (("h", 3600), ("m", 60), ("s", 1)):
-        if value >= size and value == int(value) and int(value) % size == 0:
-            return f"{int(value) // size}{unit}"
-    milliseconds = round(value * 1000, 6)
-    return f"{int(milliseconds)}ms" if milliseconds == int(milliseconds) else f"{value!r}s"
-
-
-def _count(least: int, most: int = 1_000_000) -> Callable[[str], object]:
-    def read(text: str) -> int:
-        if not (text.isascii() and text.isdecimal() and len(text) < 9):
-            raise Wrong(f"{text!r} is no whole number")
-        if not least <= int(text) <= most:
-            raise Wrong(f"{text} is out of range; {least} to {most}")
-        return int(text)
-
-    return read
-
-
-_SIZES = {"": 1, "K": 1000, "M": 1000**2, "G": 1000**3, "KI": 1024, "MI": 1024**2, "GI": 1024**3}
-
-
-def _size(text: str) -> int:
-    upper = text.upper().removesuffix("B")
-    number = upper.rstrip("KMGI")
-    unit = upper[len(number) :]
-    if not (number.isascii() and number.isdecimal() and len(number) < 16) or unit not in _SIZES:
-        raise Wrong(f"{text!r} is no size; write bytes, or for example 4Ki, 10M")
-    return int(number) * _SIZES[unit]
-
-
-def _flag(text: str) -> bool:
-    if text in ("", "true"):
-        return True
-    if text == "false":
-        return False
-    raise Wrong(f"{text!r} is neither true nor false")
-
-
-def _text(text: str) -> str:
-    if not text:
-        raise Wrong("it is empty")
-    return text
-
-
-def _positive_duration(text: str) -> float:
-    duration = read_duration(text)
-    if duration <= 0:
-        raise Wrong(f"{text!r} is not longer than nothing")
-    return duration
-
-
-def choice(*values: str) -> Kind:
-    """The kind of one word out of a few."""
-
-    def read(text: str) -> str:
-        if text not in values:
-            raise Wrong(f"{text!r} is none of {', '.join(values)}")
-        return text
-
-    return Kind("|".join(values), read)
-
-
-def _write_flag(value: object) -> str:
-    return "true" if value else "false"
-
-
-TEXT = Kind("TEXT", _text)
-PATH = Kind("PATH", _text)
-FLAG = Kind("true|false", _flag, _write_flag)
-NUMBER = Kind("N", _count(1))
-COUNT = Kind("N", _count(0))
-SIZE = Kind("BYTES", _size)
-DURATION = Kind("DURATION", _positive_duration, write_duration)
-PORT = Kind("PORT", _count(1, 65535))
+__all__ = [
+    "COMMON",
+    "COUNT",
+    "DURATION",
+    "FLAG",
+    "NAME",
+    "NUMBER",
+    "PATH",
+    "PORT",
+    "SIZE",
+    "TEXT",
+    "TIMEOUT",
+    "TLS_OPTIONS",
+    "Kind",
+    "Option",
+    "Scheme",
+    "Target",
+    "Wrong",
+    "check_tls",
+    "choice",
+    "quoted",
+    "read_duration",
+    "tls_settings",
+    "write_duration",
+]
 
 
 class Option(Frozen):
@@ -164,9 +84,7 @@ class Option(Frozen):
     ) -> None:
         if many and default is None:
             default = ()
-        self._set(
-            name=name, kind=kind, meaning=meaning, default=default, many=many, secret=secret
-        )
+        self._set(name=name, kind=kind, meaning=meaning, default=default, many=many, secret=secret)
 
     def default_text(self) -> str:
         """The default as people would write it, empty where there is none."""
@@ -302,9 +220,9 @@ class Target(Frozen):
     ) -> None:
         keep_secret(password)
         for pair in query.split("&") if query else ():
-            value = pair.partition("=")[2]
-            if len(value) > 5:
-                keep_secret(value)
+            key, equals, value = pair.partition("=")
+            if len(value if equals else key) > 5:
+                keep_secret(value if equals else key)
         self._set(
             scheme=scheme,
             host=host,
@@ -366,7 +284,7 @@ class Target(Frozen):
     @property
     def name(self) -> str:
         """What people see of it: the `name` option, else the target without its options, secrets masked."""
-        return self.text("name") or self.address()
+        return printable(self.text("name")) or self.address()
 
     def __str__(self) -> str:
         """The target with its options, secrets masked."""
@@ -380,16 +298,17 @@ class Target(Frozen):
         where = self.where()
         if self.bare:
             return where
-        user = quoted(self.user, b":/")
-        if self.password:
-            user += ":***" if masked else f":{quoted(self.password, b':/')}"
-        query = self.query
-        if masked and query:
-            query = "&".join(
-                f"{key}=***" if equals else key
-                for key, equals, _ in (pair.partition("=") for pair in query.split("&"))
-            )
+        if self.scheme.form == "path":
+            return f"{self.scheme.name}://{quoted(self.path)}"
+        # Without a password a user is often a token.
+        user = quoted(self.user, b":/?@")
+        password = quoted(self.password, b":/?@")
+        if masked:
+            user, password = (user, "***") if password else ("***" if user else "", "")
+        if password:
+            user += f":{password}"
         at = "@" if user else ""
+        query = masked_query(self.query) if masked else self.query
         mark = "?" if query else ""
         return f"{self.scheme.name}://{user}{at}{where}{self.path}{mark}{query}"
 
@@ -435,14 +354,28 @@ def tls_settings(target: Target, alpn: str = "") -> Settings:
     )
 
 
+def masked_query(query: str) -> str:
+    """A URL's query with every value masked; a part without `=` is all value."""
+    if not query:
+        return ""
+    pairs = (pair.partition("=") for pair in query.split("&"))
+    return "&".join(f"{key}=***" if equals else "***" if key else "" for key, equals, _ in pairs)
+
+
 _PLAIN = frozenset(
-    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'*+;=:/[]{}|^\"<> `\\"
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'(),*+;=:/?[]{}|^\"<> `\\"
 )
 
 
 def quoted(text: str, also: bytes = b"") -> str:
-    """`text` percent-encoded where a target needs it: `#%,()@?`, what is not ASCII, and `also`."""
+    """`text` percent-encoded where a target needs it: `#` and `%`, spaces at its ends, a `$(`, what is
+    not printable ASCII, and `also`."""
     raw = text.encode("utf-8", "surrogateescape")
-    return "".join(
+    spelled = "".join(
         chr(byte) if byte in _PLAIN and byte not in also else f"%{byte:02X}" for byte in raw
     )
+    if spelled[:1] == " ":
+        spelled = f"%20{spelled[1:]}"
+    if spelled[-1:] == " ":
+        spelled = f"{spelled[:-1]}%20"
+    return spelled.replace("$(", "$%28")

@@ -8,81 +8,23 @@ from __future__ import annotations
 
 from . import schemes
 from .errors import Mistake, OperatorError
-from .model import Frozen
 from .net import is_address
 from .options import COMMON, NAME, TIMEOUT, Option, Scheme, Target, Wrong, quoted
+from .tree import GROUPS, Group, Node, from_member, leaves
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-GROUPS = ("all", "any", "quorum", "atleast", "not")
+__all__ = ["Group", "Node", "leaves", "lines", "parse", "parse_all"]
+
 GROUP_OPTIONS = (NAME, TIMEOUT)
 
 MOST_TARGETS = 10_000
 LONGEST = 65_536
+_ZONE_MARKS = {ord(mark): "x" for mark in "-_."}
+_NAME_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._"
 DEEPEST = 32
-
-
-class Group(Frozen):
-    """Targets taken together: holds when at least `need` members do; `not` when its one member is gone."""
-
-    __slots__ = ("kind", "label", "members", "need", "timeout")
-    kind: str
-    need: int
-    members: tuple[Node, ...]
-    label: str
-    timeout: float | None
-
-    def __init__(
-        self,
-        kind: str,
-        need: int,
-        members: tuple[Node, ...],
-        label: str = "",
-        timeout: float | None = None,
-    ) -> None:
-        self._set(kind=kind, need=need, members=members, label=label, timeout=timeout)
-
-    @property
-    def name(self) -> str:
-        """What people see of it."""
-        return self.label or self._spell([member.name for member in self.members])
-
-    def __str__(self) -> str:
-        """The group with its options, secrets masked."""
-        return self._spell([str(member) for member in self.members]) + self._spell_options()
-
-    def spelled(self) -> str:
-        """The group in its canonical spelling, secrets included."""
-        return self._spell([_as_member(member) for member in self.members]) + self._spell_options()
-
-    def _spell(self, members: list[str]) -> str:
-        need = [str(self.need)] if self.kind == "atleast" else []
-        return f"{self.kind}({', '.join(need + members)})"
-
-    def _spell_options(self) -> str:
-        spelled = f"#name={quoted(self.label)}" if self.label else ""
-        if self.timeout is not None:
-            spelled += f"#timeout={TIMEOUT.kind.write(self.timeout)}"
-        return spelled
-
-
-Node = Target | Group
-
-
-def _as_member(node: Node) -> str:
-    text = node.spelled()
-    return text if isinstance(node, Group) else text.replace(",", "%2C").replace(")", "%29")
-
-
-def leaves(node: Node) -> Iterator[Target]:
-    """The targets of a tree, from left to right."""
-    if isinstance(node, Target):
-        yield node
-    else:
-        for member in node.members:
-            yield from leaves(member)
 
 
 def parse(text: str) -> Node:
@@ -128,58 +70,76 @@ def lines(text: str, source: str) -> Iterator[tuple[str, str]]:
 class _Reader:
     """Reads one target; collects what is wrong with it instead of stopping at the first mistake."""
 
-    __slots__ = ("at", "mistakes", "text")
+    __slots__ = ("at", "harmless", "mistakes", "secret", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text.strip()
         self.at = 0
         self.mistakes: list[Mistake] = []
+        # The options met so far whose values may be shown, and may not.
+        self.harmless = {option.name for option in COMMON}
+        self.secret: set[str] = set()
 
     def read(self) -> Node | None:
         text = self.text
         if not text:
-            self._wrong("", "an empty target")
+            self._wrong("", "an empty target", "write a name, HOST:PORT or a URL")
         elif len(text) > LONGEST:
-            self._wrong(text[:60], f"a target of {len(text)} characters; {LONGEST} at most")
+            self._wrong(
+                f"{text[: len(text) - len(text.lstrip(_NAME_CHARACTERS))][:60]}...",
+                f"a target of {len(text)} characters; {LONGEST} at most",
+                "several targets are several arguments, or lines",
+            )
         elif not text.isprintable():
             strange = next(c for c in text if not c.isprintable())
-            self._wrong(text, f"it holds {strange!r}, which cannot be seen", "write %XX if it is meant")
+            self._wrong(
+                text, f"it holds {strange!r}, which cannot be seen", "write %XX if it is meant"
+            )
         elif "$(" in text and ")" in text[text.index("$(") :]:
             start = text.index("$(")
             variable = text[start : text.index(")", start) + 1]
             self._wrong(
                 text,
                 f"{variable} was not replaced: the kubelet leaves undefined variables as they stand",
-                "define it in the container's env before it is used (a literal $( is written %24( )",
+                "define it in the container's env before it is used (a literal $( is written $%28)",
             )
         if self.mistakes:
             return None
         node = self._node(0)
         if node is not None and self.at < len(text) and not self.mistakes:
-            self._wrong(text, f"{text[self.at :]!r} is left over", "a group ends with its last )")
+            self._wrong(
+                text,
+                f"{text[self.at :]!r} is left over",
+                "a group ends with its last ) and options",
+            )
         return None if self.mistakes else node
 
-    def _wrong(self, given: str, wrong: str, right: str = "") -> None:
-        self.mistakes.append(Mistake(mask(given), wrong, right))
+    def _wrong(self, given: str, wrong: str, right: str) -> None:
+        from .masking import hide, mask
+
+        harmless = self.harmless - self.secret
+        whole = self.text if len(self.text) <= LONGEST else ""
+        said = [hide(text, whole, harmless) for text in (mask(given, harmless), wrong, right)]
+        self.mistakes.append(Mistake(*said))
 
     def _node(self, depth: int) -> Node | None:
         text = self.text
         kind = next((k for k in GROUPS if text.startswith(f"{k}(", self.at)), None)
         if kind is not None:
             if depth == DEEPEST:
-                self._wrong(text[:60], f"groups nested deeper than {DEEPEST}")
+                self._wrong(text, f"groups nested deeper than {DEEPEST}", "flatten the groups")
                 self.at = len(text)
                 return None
             return self._group(kind, depth)
         end = len(text)
         if depth:
-            end = min((i for i in (text.find(",", self.at), text.find(")", self.at)) if i >= 0), default=end)
+            end = min(
+                (i for i in (text.find(",", self.at), text.find(")", self.at)) if i >= 0),
+                default=end,
+            )
         raw = text[self.at : end].strip()
         self.at = end
-        if depth:
-            for encoded, literal in (("%2C", ","), ("%2c", ","), ("%29", ")")):
-                raw = raw.replace(encoded, literal)
-        return self._leaf(raw)
+        return self._leaf(from_member(raw) if depth else raw)
 
     def _group(self, kind: str, depth: int) -> Group | None:
         text = self.text
@@ -206,7 +166,9 @@ class _Reader:
             if self.at < len(text) and text[self.at] == ")":
                 break
             if self.at < len(text):
-                self._wrong(text[start:], f"{text[self.at :]!r} follows a member", "separate with ,")
+                self._wrong(
+                    text[start:], f"{text[self.at :]!r} follows a member", "separate with ,"
+                )
                 self.at = len(text)
             else:
                 self._wrong(text[start:], f"{kind}( is not closed", "add the missing )")
@@ -248,7 +210,10 @@ class _Reader:
         text = self.text
         end = len(text)
         if depth:
-            end = min((i for i in (text.find(",", self.at), text.find(")", self.at)) if i >= 0), default=end)
+            end = min(
+                (i for i in (text.find(",", self.at), text.find(")", self.at)) if i >= 0),
+                default=end,
+            )
         raw = text[self.at : end].strip()
         if not raw.startswith("#"):
             return {}
@@ -259,7 +224,9 @@ class _Reader:
         before = len(self.mistakes)
         front, *options = raw.split("#")
         if not front:
-            self._wrong(raw, "no target stands here")
+            self._wrong(
+                raw or self.text, "no target stands here", "write one, or remove what is empty"
+            )
             return None
         name, colon_slashes, rest = front.partition("://")
         bare = not colon_slashes
@@ -269,16 +236,26 @@ class _Reader:
             rest = front
         scheme = schemes.load(name.lower()) if name.isascii() and name else None
         if scheme is None:
-            self._wrong(raw, f"there is no scheme {name!r}", _nearest(name, schemes.names(), "{}://"))
+            from .masking import nearest
+
+            word, parenthesis, _ = name.partition("(")
+            if parenthesis and word.isalpha():
+                self._wrong(raw, f"there is no group {word!r}", nearest(word, GROUPS, "{}(...)"))
+            else:
+                known = schemes.names()
+                self._wrong(raw, f"there is no scheme {name!r}", nearest(name, known, "{}://"))
             return None
+        table = (*scheme.options, *COMMON)
+        self.harmless |= {option.name for option in table if not option.secret}
+        self.secret |= {option.name for option in table if option.secret}
         parts = self._place(raw, rest, scheme, bare)
-        given = self._options(options, (*scheme.options, *COMMON), f"{scheme.name}://")
+        given = self._options(options, table, f"{scheme.name}://")
         if len(self.mistakes) > before:
             return None
         target = Target(scheme, given=given, bare=bare, **parts)  # type: ignore[arg-type]
         if scheme.check is not None:
             for wrong in scheme.check(target):
-                self._wrong(raw, wrong)
+                self._wrong(raw, wrong, f"see the options of {scheme.name}://")
         return None if len(self.mistakes) > before else target
 
     def _place(self, raw: str, rest: str, scheme: Scheme, bare: bool) -> dict[str, object]:
@@ -295,15 +272,20 @@ class _Reader:
             self._wrong(raw, f"{tail!r} stands behind the {scheme.form}", right)
         userinfo, at, where = authority.rpartition("@")
         if at and scheme.form != "url":
-            self._wrong(raw, "a user stands before the host", f"{'' if bare else scheme.name + '://'}{where}")
+            self._wrong(
+                raw,
+                "something stands before an @",
+                f"{'' if bare else scheme.name + '://'}{where or 'HOST'}",
+            )
         user, _, password = userinfo.partition(":")
         host, port = self._host_and_port(raw, where, scheme, bare)
         parts: dict[str, object] = {"host": host, "port": port}
         if scheme.form == "url":
             if " " in tail:
-                self._wrong(raw, "a space in the path", tail.replace(" ", "%20"))
+                self._wrong(raw, "a space in the path", "write %20 for a space")
             if not tail.isascii():
-                self._wrong(raw, "the path is not ASCII", quoted(tail, b"").replace("%3F", "?"))
+                spelled = quoted(path).replace("%25", "%")
+                self._wrong(raw, "the path or query is not ASCII", f"percent-encode it: {spelled}")
             parts |= {
                 "path": path or "/",
                 "query": query,
@@ -312,28 +294,40 @@ class _Reader:
             }
         return parts
 
-    def _host_and_port(self, raw: str, where: str, scheme: Scheme, bare: bool) -> tuple[str, int | None]:
+    def _host_and_port(
+        self, raw: str, where: str, scheme: Scheme, bare: bool
+    ) -> tuple[str, int | None]:
         prefix = "" if bare else f"{scheme.name}://"
         if where.startswith("["):
             host, bracket, after = where[1:].partition("]")
             host = host.replace("%25", "%")
-            if not bracket or not (is_address(host) and ":" in host) or (after and after[0] != ":"):
+            zone = host.partition("%")[2].translate(_ZONE_MARKS)
+            known = is_address(host) and ":" in host and (zone.isalnum() or "%" not in host)
+            if not bracket or not known or (after and after[0] != ":"):
                 self._wrong(raw, f"{where!r} is no IPv6 address", f"{prefix}[2001:db8::1]:80")
                 return host, None
             port_text = after[1:] if after else None
         elif where.count(":") > 1:
-            right = f"{prefix}[{where}]:PORT" if is_address(where) else "an IPv6 address stands in brackets"
+            right = (
+                f"{prefix}[{where}]:PORT"
+                if is_address(where)
+                else "an IPv6 address stands in brackets"
+            )
             self._wrong(raw, f"{where!r} has more than one colon", right)
             return where, None
         else:
             host, colon, after = where.partition(":")
             port_text = after if colon else None
-            self._check_name(raw, host, scheme, prefix)
+            self._check_name(raw, host, prefix)
         if scheme.form == "name":
             if port_text is not None:
                 self._wrong(raw, "a name lookup has no port", f"{prefix}{host}")
             if is_address(host):
-                self._wrong(raw, f"{host} is an address: there is nothing to look up", f"{_bracketed(host)}:PORT")
+                self._wrong(
+                    raw,
+                    f"{host} is an address: there is nothing to look up",
+                    f"{_bracketed(host)}:PORT",
+                )
             return host, None
         if port_text is None:
             if scheme.port is None:
@@ -347,33 +341,35 @@ class _Reader:
             return host, None
         return host, int(port_text)
 
-    def _check_name(self, raw: str, host: str, scheme: Scheme, prefix: str) -> None:
-        wrong, right = "", ""
+    def _check_name(self, raw: str, host: str, prefix: str) -> None:
+        wrong, right = "", "letters, digits and hyphens, with dots between"
         bare = host.removesuffix(".")
         labels = bare.split(".")
         if not host:
-            wrong = "the host is missing"
+            wrong, right = "the host is missing", f"{prefix}HOST"
         elif not host.isascii():
             wrong = "the name is not ASCII, and DNS asks for its xn-- form"
-            try:
-                right = prefix + host.encode("idna").decode("ascii")
-            except UnicodeError:
-                right = "a name of ASCII letters, digits and hyphens"
+            # What stands before an @ may be a part of a password.
+            if "@" not in raw:
+                try:
+                    right = prefix + host.encode("idna").decode("ascii")
+                except UnicodeError:
+                    pass
         elif not all(c.isalnum() or c in "-_." for c in host):
             strange = next(c for c in host if not (c.isalnum() or c in "-_."))
             wrong = f"{strange!r} cannot stand in a name"
         elif len(bare) > 253:
-            wrong = f"a name of {len(bare)} characters; 253 at most"
+            wrong, right = f"a name of {len(bare)} characters", "253 at most"
         elif not all(labels):
             wrong = "the name has an empty label"
-            right = prefix + ".".join(label for label in labels if label)
+            right = prefix + (".".join(label for label in labels if label) or "HOST")
         elif max(len(label) for label in labels) > 63:
-            wrong = "a label of the name is longer than 63 characters"
+            wrong, right = "a label of the name is longer than 63 characters", "63 at most"
         elif host.startswith("-"):
             wrong = "a name does not begin with a hyphen"
             right = "service-precheck --help lists the options"
         elif len(labels) > 1 and all(x.isdecimal() for x in labels) and not is_address(host):
-            wrong = f"{host} is neither an address nor a name"
+            wrong, right = f"{host} is neither an address nor a name", "four numbers from 0 to 255"
         if wrong:
             self._wrong(raw, wrong, right)
 
@@ -392,16 +388,18 @@ class _Reader:
             try:
                 out += bytes.fromhex(encoded[at + 1 : at + 3].decode("ascii").ljust(2, "-"))
             except ValueError:
-                self._wrong(raw, "a % that is not followed by two hexadecimal digits", "write %25 for %")
+                self._wrong(
+                    raw, "a % that is not followed by two hexadecimal digits", "write %25 for %"
+                )
                 return ""
             at += 3
         try:
             decoded = out.decode()
         except UnicodeDecodeError:
-            self._wrong(raw, "its percent-encoding is not UTF-8")
+            self._wrong(raw, "its percent-encoding is not UTF-8", "percent-encode UTF-8")
             return ""
         if "\0" in decoded:
-            self._wrong(raw, "it holds a NUL byte")
+            self._wrong(raw, "it holds a NUL byte", "nothing here can hold one")
         return decoded
 
     def _options(
@@ -413,11 +411,15 @@ class _Reader:
             name, equals, encoded = text.partition("=")
             option = rows.get(name)
             if option is None:
+                from .masking import nearest
+
                 shown = f"#{name}=***" if equals else f"#{name}"
-                self._wrong(shown, f"{owner} has no option {name!r}", _nearest(name, tuple(rows), "#{}=..."))
+                self._wrong(
+                    shown, f"{owner} has no option {name!r}", nearest(name, tuple(rows), "#{}=...")
+                )
                 continue
             if not option.many and any(known == name for known, _ in given):
-                self._wrong(f"#{name}", f"{name} is given twice")
+                self._wrong(f"#{name}", f"{name} is given twice", "keep one of them")
                 continue
             shown = "***" if option.secret else encoded
             value = self._decoded(f"#{name}={shown}", encoded)
@@ -427,46 +429,10 @@ class _Reader:
             try:
                 given.append((name, option.kind.read(value)))
             except Wrong as error:
-                self._wrong(f"#{name}={shown}", "its value is not valid" if option.secret else str(error))
+                wrong = "its value is not valid" if option.secret else str(error)
+                self._wrong(f"#{name}={shown}", wrong, f"#{name}={option.kind.shape}")
         return tuple(given)
 
 
 def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
-
-
-def _nearest(name: str, known: tuple[str, ...], form: str) -> str:
-    # Only on the way to exit 2: difflib is not for the gate's hot path.
-    from difflib import get_close_matches
-
-    near = get_close_matches(name.lower(), known, 1, 0.5)
-    if near:
-        return f"did you mean {form.format(near[0])}?"
-    return f"known are: {', '.join(known)}"
-
-
-def mask(text: str) -> str:
-    """Target text that may not parse, with everything masked that could be a secret.
-
-    Rather too much than too little: what stands between the first colon and the last `@`, every value
-    of a query, and the value of every option that is not known to be harmless.
-    """
-    scheme, slashes, rest = text.partition("://")
-    if not slashes:
-        scheme, rest = "", text
-    if "@" in rest:
-        before, _, after = rest.rpartition("@")
-        colon = before.find(":")
-        user = before[:colon] + ":***" if colon >= 0 else "***"
-        rest = f"{user}@{after}"
-    front, *options = rest.split("#")
-    if "?" in front:
-        path, _, query = front.partition("?")
-        pairs = [pair.partition("=") for pair in query.split("&")]
-        front = f"{path}?" + "&".join(f"{key}=***" if equals else key for key, equals, _ in pairs)
-    shown = [front]
-    harmless = {option.name for option in COMMON}
-    for option in options:
-        name, equals, _ = option.partition("=")
-        shown.append(option if name in harmless or not equals else f"{name}=***")
-    return f"{scheme}{slashes}{'#'.join(shown)}"
