@@ -9,6 +9,8 @@ most 520 probes in five minutes and 1,300 in an hour.
 from __future__ import annotations
 
 SHARE = 0.02
+# No scheme's floor counts below this one: with it the bounds hold.
+LEAST = 0.025
 STEADY = 300.0
 SLOWEST = 30.0
 # Jitter takes at most this much off a wait: the bounds on probes hold with all of it.
@@ -34,6 +36,7 @@ def next_wait(
     The first wait is between one floor and two: drawn once, it spreads gates that started together
     over the whole grid and keeps them apart, because each later wait is the same share of the time.
     """
+    floor = max(floor, LEAST)
     if attempts == 1:
         return floor * (1 + draw)
     longest = ceiling(waited) if interval is None else interval
