@@ -24,7 +24,7 @@ import pytest
 from bench import cost, draw, lateness, many, signals
 from bench.launch import Failed
 from bench.results import Row, as_json, table
-from bench.rivals import Field
+from bench.rivals import ALL, Field
 
 OUTPUT = Path(__file__).resolve().parents[1] / "docs" / "benchmarks"
 
@@ -63,20 +63,25 @@ def main() -> int:
     names = [*ALONE, *TOGETHER]
     parser.add_argument("--quick", action="store_true", help="fewer rounds, shorter waits")
     parser.add_argument("--only", action="append", choices=names, help="a measure; repeatable")
+    parser.add_argument(
+        "--rival", action="append", choices=ALL, help="leave out others; repeatable"
+    )
     parser.add_argument("--output", type=Path, help="where to write results (a full run: docs)")
     options = parser.parse_args()
     if os.geteuid() != 0:
         print("bench: needs root, for network namespaces and cgroups", file=sys.stderr)
         return 2
     chosen = [name for name in names if not options.only or name in options.only]
-    output = options.output or (OUTPUT if not options.quick and not options.only else None)
+    output = options.output or (
+        OUTPUT if not (options.quick or options.only or options.rival) else None
+    )
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
     began, busy = time.monotonic(), _jiffies()
     sections: dict[str, list[Row]] = {}
     failures: dict[str, str] = {}
-    with Field() as field:
+    with Field(options.rival or ()) as field:
         machine = _machine(field)
         print(_header(machine))
         failures |= field.missing

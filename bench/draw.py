@@ -1,6 +1,6 @@
 """Pictures of results: SVG written by hand, readable on light and dark pages alike.
 
-A bar is a median, a dot a sample. Colours follow the reader's scheme; each line is labelled, so that
+A bar (on a scale by tens its end alone) is a median, a dot a sample. Colours follow the reader's scheme; each line is labelled, so that
 nothing rests on colour alone.
 """
 
@@ -40,7 +40,7 @@ def pictures(section: str, rows: list[Row]) -> dict[str, str]:
 def chart(rows: list[Row]) -> str:
     """One picture: a group of bars for each row, on one scale that suits them all."""
     values = [value for row in rows for samples in row.samples.values() for value in samples]
-    place, marks = _scale(values)
+    place, marks, tens = _scale(values)
     parts: list[str] = []
     y = 8
     for row in rows:
@@ -56,9 +56,11 @@ def chart(rows: list[Row]) -> str:
             kind = "ours" if name.startswith("service-precheck") else "theirs"
             end = place(row.figure(name))
             parts.append(_text(LEFT - 8, middle + 4, name, "faint", "end"))
+            # A scale by tens has no zero for a bar to begin at.
+            begin = end - 4 if tens else LEFT
             parts.append(
-                f'<rect class="{kind}" x="{LEFT}" y="{middle - 5}" height="10" '
-                f'width="{max(1.0, end - LEFT):.1f}"/>'
+                f'<rect class="{kind}" x="{begin:.1f}" y="{middle - 5}" height="10" '
+                f'width="{max(1.0, end + (2 if tens else 0) - begin):.1f}"/>'
             )
             if len(samples) > 1:
                 parts += [
@@ -82,8 +84,8 @@ def chart(rows: list[Row]) -> str:
     )
 
 
-def _scale(values: list[float]) -> tuple[Callable[[float], float], list[float]]:
-    """Where a value stands, and which values to mark: by tens where the values span many."""
+def _scale(values: list[float]) -> tuple[Callable[[float], float], list[float], bool]:
+    """Where a value stands, which values to mark, and whether it goes by tens, as for a wide span."""
     room = WIDTH - LEFT - RIGHT
     most = max(values) or 1.0
     positive = [value for value in values if value > 0] or [most]
@@ -94,13 +96,12 @@ def _scale(values: list[float]) -> tuple[Callable[[float], float], list[float]]:
         def by_tens(value: float) -> float:
             return LEFT + room * (log10(max(value, 10.0**low)) - low) / max(1, high - low)
 
-        return by_tens, [10.0**power for power in range(low, high + 1)]
+        return by_tens, [10.0**power for power in range(low, high + 1)], True
     step = 10.0 ** floor(log10(most))
     step = next(s for s in (step / 5, step / 2, step, step * 2) if most / s <= 6)
     top = ceil(most / step) * step
-    return (lambda value: LEFT + room * value / top), [
-        step * i for i in range(round(top / step) + 1)
-    ]
+    marks = [step * i for i in range(round(top / step) + 1)]
+    return (lambda value: LEFT + room * value / top), marks, False
 
 
 def _text(x: float, y: float, text: str, kind: str, anchor: str = "start") -> str:

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -24,6 +24,7 @@ GATE, PIP, WAIT4X = "service-precheck", "service-precheck by pip", "wait4x"
 NSLOOKUP, GETADDRINFO, WAIT_FOR_IT = "nslookup loop", "getaddrinfo loop", "wait-for-it"
 BARE = "bare interpreter"
 NAME, PORT, PAGE = "name", "port", "page"
+ALL = (GATE, PIP, WAIT4X, NSLOOKUP, GETADDRINFO, WAIT_FOR_IT)
 
 # The image's builder is the one that knows how the image starts. It runs under the interpreter that
 # will read the byte code.
@@ -62,11 +63,11 @@ class Rival:
 class Field:
     """All that could be had on this machine, by name, and why the others could not."""
 
-    def __init__(self) -> None:
+    def __init__(self, wanted: Sequence[str] = ()) -> None:
         self.rivals: dict[str, Rival] = {}
         self.missing: dict[str, str] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="bench-rivals-")
-        makers = {
+        makers: dict[str, Callable[[], Rival]] = {
             GATE: self._gate,
             PIP: self._pip,
             WAIT4X: self._wait4x,
@@ -75,6 +76,8 @@ class Field:
             WAIT_FOR_IT: self._wait_for_it,
         }
         for name, make in makers.items():
+            if wanted and name not in wanted:
+                continue
             try:
                 self.rivals[name] = make()
             except (Failed, OSError, subprocess.SubprocessError) as error:

@@ -29,7 +29,7 @@ def blind_window(field: Field, *, quick: bool) -> Iterator[Row]:
         took: dict[str, list[float]] = {rival: [] for rival in rivals}
         for _ in range(rounds):
             for rival, command in rivals.items():
-                took[rival].append(_flooded(scene, command(ports.address(0))) * MILLI)
+                took[rival].append(flooded(scene.world.prefix, command(ports.address(0))) * MILLI)
     yield Row(
         "blind",
         "exec to end under a stream of SIGTERM, as process 1",
@@ -39,11 +39,12 @@ def blind_window(field: Field, *, quick: bool) -> Iterator[Row]:
     )
 
 
-def _flooded(scene: Pod, words: Sequence[str]) -> float:
+def flooded(prefix: Sequence[str], words: Sequence[str]) -> float:
+    """Seconds from exec as process 1 to the end, SIGTERM coming all the time."""
     # A shell that waits for a line is process 1 first, so that the moment of exec is known.
     shell = ["/bin/sh", "-c", 'read _; exec "$@"', "sh", *words]
     with subprocess.Popen(
-        [*scene.world.prefix, "/usr/bin/unshare", "--pid", "--fork", "--kill-child", *shell],
+        [*prefix, "/usr/bin/unshare", "--pid", "--fork", "--kill-child", *shell],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
