@@ -82,3 +82,13 @@ def test_a_verb_loads_no_other() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_verb_that_was_left_out_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An image without the demo says so, exit 2; a defect inside a verb is not hidden by it."""
+    monkeypatch.setattr(sys, "argv", ["precheck", "absent"])
+    monkeypatch.setitem(toolbox.VERBS, "absent", "")
+    assert toolbox.main() == 2
+    assert capsys.readouterr().err == "precheck: absent is not part of this installation\n"

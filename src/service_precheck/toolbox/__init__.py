@@ -44,9 +44,7 @@ def main() -> int:
             sys.stdout.write(f"precheck {VERSION}\n")
             status = 0
         elif verb in VERBS:
-            module = f"{__name__}.{verb}"
-            __import__(module)
-            status = int(sys.modules[module].run(arguments[1:], os.environ))
+            status = _run(verb, arguments[1:])
         else:
             sys.stderr.write(_no_such(verb))
             status = MISTAKE
@@ -58,6 +56,19 @@ def main() -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     return status
+
+
+def _run(verb: str, arguments: list[str]) -> int:
+    module = f"{__name__}.{verb}"
+    try:
+        __import__(module)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        # The image carries no demo.
+        sys.stderr.write(f"precheck: {verb} is not part of this installation\n")
+        return MISTAKE
+    return int(sys.modules[module].run(arguments, os.environ))
 
 
 def _no_such(verb: str) -> str:
