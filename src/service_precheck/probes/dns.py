@@ -26,7 +26,9 @@ def _read_server(text: str) -> Server:
         port = after.removeprefix(":") if bracket and after else port
     elif text.count(":") == 1:
         address, _, port = text.partition(":")
-    if not net.is_address(address) or not (port.isascii() and port.isdecimal() and 0 < int(port[:9]) < 65536):
+    if not net.is_address(address) or not (
+        port.isascii() and port.isdecimal() and 0 < int(port[:9]) < 65536
+    ):
         raise Wrong(f"{text!r} is no server; write an address, or ADDRESS:PORT")
     return address, int(port)
 
@@ -38,11 +40,17 @@ def _write_server(value: object) -> str:
 
 
 _OPTIONS = (
-    Option("type", choice(*message.TYPES), "the type of record to ask for; A, then AAAA without it"),
+    Option(
+        "type", choice(*message.TYPES), "the type of record to ask for; A, then AAAA without it"
+    ),
     Option("min", NUMBER, "how many distinct values there must be", 1),
     Option("expect", TEXT, "a value that must be among the answers", many=True),
     Option("wildcard", choice("ok"), "count answers that a wildcard in the search list gives"),
-    Option("server", Kind("ADDRESS[:PORT]", _read_server, _write_server), "the server to ask for the name as written, instead of the system's"),
+    Option(
+        "server",
+        Kind("ADDRESS[:PORT]", _read_server, _write_server),
+        "the server to ask for the name as written, instead of the system's",
+    ),
     Option("absolute", FLAG, "the name as written only, without the search list", False),
 )
 
@@ -51,8 +59,29 @@ def probe(target: Target, attempt: Attempt) -> Verdict:
     """Ready when the name has at least `min` values, all of `expect` among them."""
     wanted = target.text("type")
     rtypes = (message.TYPES[wanted],) if wanted else (message.A, message.AAAA)
+    found = _find(target, attempt, rtypes)
+    values = sorted(set(found.values))
+    least = int(target.number("min") or 1)
+    if len(values) < least:
+        raise blocked(
+            "too-few",
+            f"{found.name} has {len(values)} of {least} {_kind(wanted, least)}: {_listed(values)}",
+        )
+    missing = _missing(target.texts("expect"), values, wanted)
+    if any(":" in text for text in missing) and not wanted and ":" not in values[0]:
+        # A alone was asked for, since it was there.
+        values += _find(target, attempt, (message.AAAA,)).values
+        missing = _missing(target.texts("expect"), values, wanted)
+    if missing:
+        raise blocked(
+            "missing-object", f"{found.name} has {_listed(values)}, but not {', '.join(missing)}"
+        )
+    return ready(_proven(found, values, wanted))
+
+
+def _find(target: Target, attempt: Attempt, rtypes: tuple[int, ...]) -> Found:
     server = target.option("server")
-    found = attempt.resolver.find(
+    return attempt.resolver.find(
         target.host,
         rtypes,
         attempt.deadline,
@@ -60,20 +89,13 @@ def probe(target: Target, attempt: Attempt) -> Verdict:
         absolute=target.flag("absolute"),
         wildcard=bool(target.text("wildcard")),
     )
-    values = sorted(set(found.values))
-    least = int(target.number("min") or 1)
-    if len(values) < least:
-        raise blocked(
-            "too-few",
-            f"{found.name} has {len(values)} of {least} {_kind(wanted, len(values))}: {_listed(values)}",
-        )
-    lowered = [value.lower() for value in values]
-    missing = [text for text in target.texts("expect") if text.rstrip(".").lower() not in lowered]
-    if missing:
-        raise blocked(
-            "missing-object", f"{found.name} has {_listed(values)}, but not {', '.join(missing)}"
-        )
-    return ready(_proven(found, values, wanted))
+
+
+def _missing(expected: tuple[str, ...], values: list[str], wanted: str) -> list[str]:
+    """What is expected and not there. Names and addresses have neither case nor a final dot."""
+    if wanted == "TXT":
+        return [text for text in expected if text not in values]
+    return [text for text in expected if text.removesuffix(".").lower() not in values]
 
 
 def _proven(found: Found, values: list[str], wanted: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .. import stream
 from ..errors import NotReady, blocked
-from ..model import Verdict, printable, ready
+from ..model import Verdict, keep_secret, printable, ready
 from ..options import DURATION, FLAG, TEXT, Kind, Option, Scheme, Target, Wrong
 
 TYPE_CHECKING = False
@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 # Looks after the connection stands: a proxy with nothing behind it closes within these.
 FIRST_LOOK, SECOND_LOOK = 0.010, 0.100
 MOST_BANNER = 4096
+# With `each`, an answer for AAAA is worth waiting for, but not for ever.
+HOLD = 0.5
 
 
 _ESCAPES = {"r": b"\r", "n": b"\n", "t": b"\t", "0": b"\0", "\\": b"\\"}
 
 
 def _unescaped(text: str) -> bytes:
-    """The bytes of `text`, with `\\r`, `\\n`, `\\t`, `\\0` and `\\\\` as in C. Raises Wrong."""
+    r"""The bytes of `text`, with `\r`, `\n`, `\t`, `\0` and `\\` as in C. Raises Wrong."""
     out = b""
     at = 0
     while at < len(text):
@@ -41,14 +43,19 @@ def _unescaped(text: str) -> bytes:
 
 
 def _read_send(text: str) -> str:
-    _unescaped(text)
+    # A server may give back what it was sent.
+    for word in _unescaped(text).decode("utf-8", "replace").split():
+        if len(word) > 5:
+            keep_secret(word)
     return text
 
 
 _OPTIONS = (
     Option("each", FLAG, "every address must accept, not just one", False),
     Option("expect", TEXT, "text that must come within the first 4 KiB"),
-    Option("send", Kind("TEXT", _read_send), "what to send first; \\r and \\n as in C", secret=True),
+    Option(
+        "send", Kind("TEXT", _read_send), "what to send first; \\r and \\n as in C", secret=True
+    ),
     Option("settle", DURATION, "how long to look whether an accepted connection is closed again"),
 )
 
@@ -60,24 +67,27 @@ def probe(target: Target, attempt: Attempt) -> Verdict:
     if not target.flag("each"):
         with stream.connect(target.host, port, attempt) as connection:
             return _talk(target, connection, attempt)
-    addresses = attempt.addresses(target.host, hold=attempt.deadline - attempt.started)
-    for address in addresses:
-        with stream.connect_any((address,), port, attempt) as connection:
-            verdict = _talk(target, connection, attempt)
-    return verdict if len(addresses) == 1 else ready(f"all {len(addresses)} addresses accept connections")
+    addresses = attempt.addresses(target.host, HOLD)
+    proven = [_talk_to(address, port, target, attempt) for address in addresses]
+    return (
+        proven[0] if len(proven) == 1 else ready(f"all {len(proven)} addresses accept connections")
+    )
+
+
+def _talk_to(address: str, port: int, target: Target, attempt: Attempt) -> Verdict:
+    with stream.connect_any((address,), port, attempt) as connection:
+        return _talk(target, connection, attempt)
 
 
 def _talk(target: Target, connection: stream.Stream, attempt: Attempt) -> Verdict:
     wanted = target.text("expect")
     send = target.text("send")
+    if send:
+        connection.write(_unescaped(send))
     if not wanted:
         settle = target.number("settle")
         connection.settle(FIRST_LOOK if settle is None and attempt.alone else settle or SECOND_LOOK)
-        if send:
-            connection.write(_unescaped(send))
         return ready(f"{connection.peer} accepts connections")
-    if send:
-        connection.write(_unescaped(send))
     expected = wanted.encode()
     banner = b""
     while expected not in banner:
@@ -92,14 +102,18 @@ def _talk(target: Target, connection: stream.Stream, attempt: Attempt) -> Verdic
         if not got and banner:
             raise _other(connection.peer, banner, wanted, "all it sent")
         if not got:
-            raise blocked("closed-early", f"{connection.peer} accepted the connection, then closed it")
+            raise blocked(
+                "closed-early", f"{connection.peer} accepted the connection, then closed it"
+            )
         banner += got
-    return ready(f"{connection.peer} greets with {printable(wanted)!r}")
+    return ready(f'{connection.peer} greets with "{printable(wanted)}"')
 
 
 def _other(peer: str, banner: bytes, wanted: str, where: str) -> NotReady:
     start = printable(banner[:80].decode("utf-8", "replace"))
-    return blocked("unexpected-body", f"{peer} sent {start!r}, without {wanted!r} in {where}")
+    return blocked(
+        "unexpected-body", f'{peer} sent "{start}", without "{printable(wanted)}" in {where}'
+    )
 
 
 SCHEMES = (
