@@ -23,7 +23,7 @@ def _read_server(text: str) -> Server:
     address, port = text, "53"
     if text.startswith("["):
         address, bracket, after = text[1:].partition("]")
-        port = after.removeprefix(":") if bracket and after else port
+        port = after.removeprefix(":") if after else port if bracket else ""
     elif text.count(":") == 1:
         address, _, port = text.partition(":")
     if not net.is_address(address) or not (
