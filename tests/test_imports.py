@@ -21,11 +21,12 @@ from tests.bed.tls import TLS, Authority
 
 C_MODULES = {
     "_heapq",
-    "_queue",
+    "_collections",
     "_signal",
     "_socket",
     "_thread",
     "errno",
+    "gc",
     "posix",
     "select",
     "time",

@@ -10,9 +10,9 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .errors import Mistake, OperatorError, PrecheckError
-    from .gate import Outcome, State
     from .library import DependencyError, DependencyFailed, WaitTimeout, check, wait, wait_async
     from .model import Verdict
+    from .state import Outcome, State
 
 __all__ = [
     "DependencyError",

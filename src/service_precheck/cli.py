@@ -9,12 +9,13 @@ import errno
 
 from . import net, report, schemes, signals
 from .errors import Mistake, OperatorError
-from .gate import MISTAKE, OPEN, Gate, Settings
+from .gate import Gate, Settings
 from .model import Frozen
 from .net import os
 from .options import DURATION, FLAG, PATH, Option, Wrong, choice
 from .report.termination import DEFAULT as TERMINATION_LOG
 from .report.termination import write_bounded
+from .state import MISTAKE, OPEN
 from .target import Group, lines, parse_all
 
 TYPE_CHECKING = False

@@ -24,9 +24,7 @@ class Mistake(Frozen):
     right: str
 
     def __init__(self, given: str, wrong: str, right: str = "", place: str = "") -> None:
-        self._set(
-            given=redacted(given), place=place, wrong=redacted(wrong), right=redacted(right)
-        )
+        self._set(given=redacted(given), place=place, wrong=redacted(wrong), right=redacted(right))
 
     def at(self, place: str) -> Mistake:
         """The same mistake, with the place where its text stands."""

@@ -9,10 +9,12 @@ is asked once more.
 from __future__ import annotations
 
 from . import net, schedule, signals
-from .dns.resolver import Resolver
+from .dns import Names
 from .errors import NotReady
 from .model import Frozen, Verdict
 from .net import os
+from .places import Branch, Leaf, deadline_of
+from .state import FAILED, OPEN, TIMED_OUT, Outcome, State, group_verdict
 from .stream import Attempt
 from .target import Group, Node
 from .workers import Workers
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from .options import Target
+    from .places import Place
 
     class Report(Protocol):
         """What the gate tells, and to whom."""
@@ -51,96 +54,12 @@ if TYPE_CHECKING:
             """Nothing comes after this."""
 
 
-OPEN, FAILED, MISTAKE, TIMED_OUT = 0, 1, 2, 124
-
 # Before the gate opens, a verdict older than this is asked for again.
 FRESH = 1.0
 # Woken this much later than planned, we were stopped, and judge nothing before asking again.
 STOPPED = 1.0
 # While a refused login is repeated rarely, its credential file is looked at this often.
 CREDENTIAL_LOOK = 1.0
-# Members of a group that are named in its sentence; the others are counted.
-MOST_LISTED = 8
-
-
-class State(Frozen):
-    """How a dependency, or a group of them, stands.
-
-    `name` and `target` are masked text. `verdict` is the last one, None before the first. `waited` is
-    when it was given, in seconds since the gate began; `asks_in` the seconds until it is asked again,
-    None while it is being asked or need not be. `over` says that it can no longer hold.
-    """
-
-    __slots__ = (
-        "asks_in",
-        "attempts",
-        "holds",
-        "members",
-        "name",
-        "over",
-        "target",
-        "verdict",
-        "waited",
-    )
-    name: str
-    target: str
-    holds: bool
-    over: bool
-    verdict: Verdict | None
-    waited: float
-    attempts: int
-    asks_in: float | None
-    members: tuple[State, ...]
-
-    def __init__(
-        self,
-        name: str,
-        target: str,
-        *,
-        holds: bool,
-        over: bool = False,
-        verdict: Verdict | None = None,
-        waited: float = 0.0,
-        attempts: int = 0,
-        asks_in: float | None = None,
-        members: tuple[State, ...] = (),
-    ) -> None:
-        self._set(
-            name=name,
-            target=target,
-            holds=holds,
-            over=over,
-            verdict=verdict,
-            waited=waited,
-            attempts=attempts,
-            asks_in=asks_in,
-            members=members,
-        )
-
-    @property
-    def cause(self) -> str | None:
-        """The cause that keeps it from holding, None when it holds or was not asked yet."""
-        return self.verdict.cause if self.verdict is not None and not self.holds else None
-
-
-class Outcome(Frozen):
-    """How a gate ended: its exit status, the seconds it took, and the state of each dependency."""
-
-    __slots__ = ("states", "status", "waited")
-    status: int
-    waited: float
-    states: tuple[State, ...]
-
-    def __init__(self, status: int, waited: float, states: tuple[State, ...]) -> None:
-        self._set(status=status, waited=waited, states=states)
-
-    @property
-    def ready(self) -> bool:
-        """Whether everything held."""
-        return self.status == OPEN
-
-    def __bool__(self) -> bool:
-        return self.ready
 
 
 class Settings(Frozen):
@@ -162,168 +81,6 @@ class Settings(Frozen):
         self._set(timeout=timeout, interval=interval, keep_waiting=keep_waiting, once=once)
 
 
-class Leaf:
-    """A target while the gate waits for it."""
-
-    __slots__ = (
-        "above",
-        "asked",
-        "attempts",
-        "credentials",
-        "dead",
-        "deadline",
-        "due",
-        "good",
-        "last",
-        "name",
-        "needed",
-        "refusals",
-        "running",
-        "target",
-        "text",
-        "told",
-        "verdict",
-        "wanted",
-    )
-
-    def __init__(self, target: Target, wanted: bool, begun: float, once: bool) -> None:
-        self.target = target
-        # Spelled once: a state is asked for at every change.
-        self.name, self.text = target.name, str(target)
-        # How many good verdicts in a row it takes; a single look can give one.
-        self.needed = 1 if once else target.number("successes") or 1
-        # What its place in the tree asks of it: to hold, or below `not` to be gone.
-        self.wanted = wanted
-        timeout = target.number("timeout")
-        self.deadline = None if timeout is None else begun + timeout
-        self.verdict: Verdict | None = None
-        self.asked = begun
-        self.due = begun
-        self.attempts = 0
-        self.good = 0
-        self.refusals = 0
-        self.credentials: object = None
-        self.running = False
-        # Its own time has passed.
-        self.dead = False
-        self.told: object = None
-        self.above: Branch | None = None
-        # The value that the group above has counted.
-        self.last: bool | None = None
-
-    def value(self) -> bool | None:
-        """True when it holds, False when it was seen not to, None when nobody knows."""
-        verdict = self.verdict
-        if verdict is None or self.dead:
-            return None
-        if verdict.ready:
-            return True if self.good >= self.needed else None
-        return False if verdict.definite else None
-
-    def settled(self) -> bool:
-        """Whether it is as wanted, so that it need not be asked while others are awaited."""
-        return self.value() is self.wanted
-
-    def outlook(self, timeless: bool) -> tuple[bool, bool]:
-        """Whether it can still become true, and false; `timeless` as if its own time had not passed."""
-        if self.verdict is not None and self.verdict.final:
-            return False, True
-        alive = timeless or not self.dead
-        return alive, alive
-
-    def shown(self) -> Verdict | None:
-        """The last verdict, as people see it: one good look of several that it takes is not enough."""
-        verdict = self.verdict
-        if verdict is None or not verdict.ready or self.good >= self.needed:
-            return verdict
-        count = f"{self.good} of {self.needed} times in a row"
-        return Verdict("not-ready", f"{verdict.seen}, {count}")
-
-    def cause(self) -> str | None:
-        """What keeps it from holding."""
-        verdict = self.shown()
-        return None if verdict is None or self.value() is True else verdict.cause
-
-    def credential_stamp(self) -> object:
-        """What tells that a credential file was changed."""
-        stamps: list[object] = []
-        for name, value in self.target.given:
-            if name.endswith("-file") and isinstance(value, str):
-                try:
-                    status = os.stat(value[value.find("/") :])
-                    stamps.append((status.st_mtime_ns, status.st_ino, status.st_size))
-                except OSError:
-                    stamps.append(None)
-        return tuple(stamps)
-
-
-class Branch:
-    """A group while the gate waits for it."""
-
-    __slots__ = (
-        "above",
-        "counts",
-        "dead",
-        "deadline",
-        "group",
-        "last",
-        "members",
-        "name",
-        "text",
-        "told",
-        "wanted",
-    )
-
-    def __init__(
-        self, group: Group, members: tuple[Leaf | Branch, ...], wanted: bool, begun: float
-    ) -> None:
-        self.group = group
-        self.name, self.text = group.name, str(group)
-        self.members = members
-        self.wanted = wanted
-        self.deadline = None if group.timeout is None else begun + group.timeout
-        self.dead = False
-        self.told: object = None
-        self.above: Branch | None = None
-        self.last: bool | None = None
-        # How many members have each value. Kept up to date by the gate, since a look at a thousand
-        # members for each verdict would cost more than the probes.
-        self.counts: dict[bool | None, int] = {True: 0, False: 0, None: len(members)}
-        for member in members:
-            member.above = self
-
-    def value(self) -> bool | None:
-        """Three-valued: None while too little is known."""
-        if self.dead:
-            return None
-        if self.group.kind == "not":
-            return True if self.counts[False] else False if self.counts[True] else None
-        if self.counts[True] >= self.group.need:
-            return True
-        return None if self.counts[True] + self.counts[None] >= self.group.need else False
-
-    def outlook(self, timeless: bool) -> tuple[bool, bool]:
-        """As for a leaf."""
-        if self.dead and not timeless:
-            return False, False
-        outlooks = [member.outlook(timeless) for member in self.members]
-        can, cannot = (sum(one[side] for one in outlooks) for side in (0, 1))
-        if self.group.kind == "not":
-            return bool(cannot), bool(can)
-        return can >= self.group.need, cannot > len(outlooks) - self.group.need
-
-    def cause(self) -> str | None:
-        """As for a leaf; what `_group_verdict` says, without its sentence."""
-        if self.value() is True:
-            return None
-        if self.group.kind != "not":
-            return "too-few"
-        return "not-ready" if self.counts[True] else self.members[0].cause()
-
-
-Place = Leaf | Branch
-
-
 class Gate:
     """One wait. `run` it once."""
 
@@ -334,13 +91,13 @@ class Gate:
         report: Report,
         *,
         workers: Workers | None = None,
-        resolver: Resolver | None = None,
+        names: Names | None = None,
     ) -> None:
         self.settings = settings
         self.begun = net.monotonic()
         self._report = report
         self._workers = workers or Workers()
-        self._resolver = resolver or Resolver()
+        self._names = names or Names()
         self._leaves: list[Leaf] = []
         self._root = Branch(
             root, tuple(self._grow(member, True) for member in root.members), True, self.begun
@@ -350,7 +107,7 @@ class Gate:
         self._deadline = None if settings.timeout is None else self.begun + settings.timeout
         # What has a time limit of its own, members before their group: the next to pass stands last.
         self._timed = [place for place in self._places() if place.deadline is not None]
-        self._timed.sort(key=_deadline, reverse=True)
+        self._timed.sort(key=deadline_of, reverse=True)
         # Those whose time has passed.
         self._passed: list[Place] = []
         self._stopped = False
@@ -401,11 +158,7 @@ class Gate:
         self._workers.wake()
 
     def look_up(self) -> None:
-        """Let the report speak if it is due. Whoever returns from a signal handler must call this.
-
-        What the handler took may be more than `SimpleQueue.get` had left to wait, which would then wait
-        until something comes (CPython 3.11, `_queue_SimpleQueue_get_impl`: no check for a time below 0).
-        """
+        """Let the report speak if it is due. From any thread."""
         self._workers.wake()
 
     def run(self) -> Outcome:
@@ -447,7 +200,7 @@ class Gate:
         if self._deadline is not None:
             times.append(self._deadline)
         if self._timed:
-            times.append(_deadline(self._timed[-1]))
+            times.append(deadline_of(self._timed[-1]))
         return min(times)
 
     def _places(self) -> Iterator[Place]:
@@ -497,10 +250,10 @@ class Gate:
         return True
 
     def _work(self, target: Target, alone: bool) -> Callable[[], Verdict]:
-        resolver = self._resolver
+        names = self._names
 
         def work() -> Verdict:
-            attempt = Attempt(net.monotonic() + _limit(target), resolver, alone)
+            attempt = Attempt(net.monotonic() + _limit(target), names, alone)
             try:
                 return target.scheme.probe(target, attempt)
             except NotReady as error:
@@ -560,11 +313,11 @@ class Gate:
             self._deadline = later
             self._stopped = True
         for place in self._timed:
-            if planned <= _deadline(place) <= now:
+            if planned <= deadline_of(place) <= now:
                 place.deadline = later
                 self._stopped = True
         if self._stopped:
-            self._timed.sort(key=_deadline, reverse=True)
+            self._timed.sort(key=deadline_of, reverse=True)
             for leaf in self._leaves:
                 if not leaf.settled() and not leaf.running:
                     self._push(leaf, now)
@@ -579,7 +332,7 @@ class Gate:
             self._confirming = None
         elif self._confirmed(now):
             return OPEN
-        while self._timed and _deadline(self._timed[-1]) <= now:
+        while self._timed and deadline_of(self._timed[-1]) <= now:
             self._passed.append(self._timed.pop())
         for place in self._passed:
             if not place.dead and place.value() is not place.wanted:
@@ -648,46 +401,12 @@ class Gate:
             place.text,
             holds=holds,
             over=self._over(place),
-            verdict=_group_verdict(place.group, holds, members),
+            verdict=group_verdict(place.group, holds, members),
             waited=max(member.waited for member in members),
             attempts=sum(member.attempts for member in members),
             asks_in=min((m.asks_in for m in members if m.asks_in is not None), default=None),
             members=members,
         )
-
-
-def _group_verdict(group: Group, holds: bool, members: tuple[State, ...]) -> Verdict | None:
-    """What is said of a group: who holds it up, or who holds it back and why."""
-    known = [member for member in members if member.verdict is not None]
-    if not known:
-        return None
-    if group.kind == "not":
-        member = members[0]
-        assert member.verdict is not None
-        if holds:
-            return Verdict(None, f"{member.name} is gone: {member.verdict.seen}")
-        if member.verdict.ready:
-            return Verdict("not-ready", f"{member.name} is still there: {member.verdict.seen}")
-        return member.verdict
-    good = [member.name for member in members if member.holds]
-    if holds:
-        return Verdict(None, f"{len(good)} of {len(members)} hold: {_listed(good, ', ')}")
-    back = [
-        f"{m.name}: {m.verdict.seen if m.verdict is not None else 'not asked yet'}"
-        for m in members
-        if not m.holds
-    ]
-    return Verdict("too-few", f"{len(good)} of {group.need} needed hold; {_listed(back, '; ')}")
-
-
-def _listed(texts: list[str], between: str) -> str:
-    more = f"{between}and {len(texts) - MOST_LISTED} more" if len(texts) > MOST_LISTED else ""
-    return between.join(texts[:MOST_LISTED]) + more
-
-
-def _deadline(place: Place) -> float:
-    assert place.deadline is not None
-    return place.deadline
 
 
 def _limit(target: Target) -> float:
@@ -698,8 +417,3 @@ def _limit(target: Target) -> float:
 def _draw() -> float:
     """A random number in [0, 1), without the cost of importing `random`."""
     return int.from_bytes(os.urandom(4), "big") / 0x1_0000_0000
-
-
-def blocking(states: tuple[State, ...]) -> list[State]:
-    """The dependencies that hold the gate back."""
-    return [state for state in states if not state.holds]

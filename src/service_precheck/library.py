@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from . import net
 from .errors import Mistake, OperatorError, PrecheckError
-from .gate import TIMED_OUT, Gate, Outcome, Settings, State
+from .gate import Gate, Settings
 from .model import Verdict
 from .report.words import reasons, sentence
+from .state import TIMED_OUT, Outcome, State
 from .target import Group, parse_all
 from .workers import Workers
 

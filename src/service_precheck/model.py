@@ -100,7 +100,13 @@ def printable(text: str, limit: int = 500) -> str:
 
 
 def _escape(code: int) -> str:
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    return (
+        f"\\x{code:02x}"
+        if code < 0x100
+        else f"\\u{code:04x}"
+        if code < 0x10000
+        else f"\\U{code:08x}"
+    )
 
 
 def seconds(duration: float) -> str:
@@ -198,10 +204,12 @@ class Verdict(Frozen):
 
     @property
     def ready(self) -> bool:
+        """Whether the dependency holds."""
         return self.cause is None
 
     @property
     def definite(self) -> bool:
+        """Whether the dependency was seen, rather than what stands between."""
         return self.cause not in INDEFINITE
 
     def but(self, **changes: object) -> Verdict:

@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Self
 
+    from .dns import Names
     from .dns.resolver import Resolver
     from .tls import Channel, Session, Settings
 
@@ -34,17 +35,22 @@ class Attempt:
     """The bounds of one probe.
 
     `deadline` is a `monotonic()` time; `started` when it began. `alone` says that nothing else of the
-    gate is still awaited, so that a look which costs time would hold the gate up. `resolver` looks
-    names up.
+    gate is still awaited, so that a look which costs time would hold the gate up. `names` has the
+    resolver.
     """
 
-    __slots__ = ("alone", "deadline", "resolver", "started")
+    __slots__ = ("alone", "deadline", "names", "started")
 
-    def __init__(self, deadline: float, resolver: Resolver, alone: bool = True) -> None:
+    def __init__(self, deadline: float, names: Names, alone: bool = True) -> None:
         self.started = net.monotonic()
         self.deadline = deadline
-        self.resolver = resolver
+        self.names = names
         self.alone = alone
+
+    @property
+    def resolver(self) -> Resolver:
+        """Looks names up."""
+        return self.names.resolver()
 
     def limit(self) -> str:
         """The attempt's time limit as people read it."""
@@ -52,6 +58,8 @@ class Attempt:
 
     def addresses(self, host: str, hold: float = 0.05) -> tuple[str, ...]:
         """The addresses of a host, looked up anew. Raises NotReady."""
+        if net.is_address(host):
+            return (host,)
         return self.resolver.addresses(host, self.deadline, hold)
 
 

@@ -14,6 +14,15 @@ if TYPE_CHECKING:
 
 MOST = 128
 
+# A signal that comes between the interpreter's last look for one and the kernel's wait is handled when
+# the wait is over. So no wait is long.
+LONGEST_WAIT = 0.1
+
+if TYPE_CHECKING:
+    # A token, and the work or what came of it.
+    Job = tuple[object, Callable[[], object]]
+    Done = tuple[object, object]
+
 
 class Workers:
     """Runs work in threads and hands out what came of it, in the order in which it was done."""
@@ -25,8 +34,8 @@ class Workers:
         self._started = 0
         # Threads that wait for work, less the work that waits for threads.
         self._idle = 0
-        self._jobs: net.SimpleQueue[tuple[object, Callable[[], object]] | None] = net.SimpleQueue()
-        self._results: net.SimpleQueue[tuple[object, object] | None] = net.SimpleQueue()
+        self._jobs = net.Queue()
+        self._results = net.Queue()
         self._closed = False
         self.shortage = ""
 
@@ -42,20 +51,20 @@ class Workers:
         self._idle -= 1
         self._jobs.put((token, work))
 
-    def take(self, timeout: float) -> tuple[object, object] | None:
-        """The next finished work as (token, what came of it), None when the timeout passes or at `wake`.
+    def take(self, timeout: float) -> Done | None:
+        """The next finished work as (token, what came of it), None at `wake`, or when the timeout passes or
+        a tenth of a second.
 
         What was raised comes as the exception itself.
         """
         if not self._started and not self._jobs.empty():
-            job = self._jobs.get()
-            assert job is not None
+            job: Job = self._jobs.get()
             self._idle += 1
             return job[0], _done(job[1])
         try:
             # A timeout of zero would not let go of the interpreter.
-            done = self._results.get(timeout=max(timeout, 0.0001))
-        except net.Empty:
+            done: Done | None = self._results.get(min(max(timeout, 0.0001), LONGEST_WAIT))
+        except TimeoutError:
             return None
         self._idle += done is not None
         return done
@@ -76,7 +85,10 @@ class Workers:
             self._jobs.put(None)
 
     def _run(self) -> None:
-        while (job := self._jobs.get()) is not None and not self._closed:
+        while True:
+            job: Job | None = self._jobs.get()
+            if job is None or self._closed:
+                return
             self._results.put((job[0], _done(job[1])))
 
 

@@ -90,7 +90,7 @@ def test_post_manifests_run(story: str, enter: Enter) -> None:
     for name in args[:-1]:
         dns.add(f"{name}.{zone}", "A", "10.22.0.9")
         gate.wait_output(f"ready: {name}: resolves to 10.22.0.9")
-    assert gate.running
+    assert gate.running()
     dns.add(f"{args[-1]}.{zone}", "A", "10.22.0.10")
     assert gate.wait().status == 0
 

@@ -13,7 +13,7 @@ import yaml
 
 from service_precheck import net
 from service_precheck.cli import understand
-from service_precheck.dns.resolver import Resolver
+from service_precheck.dns import Names
 from service_precheck.errors import NotReady
 from service_precheck.options import Target
 from service_precheck.stream import Attempt
@@ -101,7 +101,7 @@ def test_the_contributed_probe_works(behaviour: object, cause: str | None) -> No
     with Server(behaviour) as server:  # type: ignore[arg-type]
         host, port = server.host, server.port
         target = Target(scheme, host=host, port=port, given=(("contains", "2026"),))
-        attempt = Attempt(net.monotonic() + 1.0, Resolver())
+        attempt = Attempt(net.monotonic() + 1.0, Names())
         try:
             verdict = scheme.probe(target, attempt)
         except NotReady as error:

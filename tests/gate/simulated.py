@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Self, cast
 
 import pytest
 
-from service_precheck import gate, net, schemes
+from service_precheck import gate, net, schemes, state
 from service_precheck.model import Verdict, ready
 from service_precheck.options import TEXT, Option, Scheme, Target
 from service_precheck.target import Group, parse_all
@@ -38,7 +38,7 @@ class Told:
     """One call of the report: when, and of what."""
 
     at: float
-    state: gate.State
+    state: state.State
 
 
 @dataclass
@@ -50,23 +50,23 @@ class Record:
     verbose: bool = True
     changes: list[Told] = field(default_factory=list)
     attempts: list[Told] = field(default_factory=list)
-    outcome: gate.Outcome | None = None
+    outcome: state.Outcome | None = None
 
     def begin(self, one: gate.Gate) -> None:
         """Nothing to do."""
 
-    def changed(self, state: gate.State) -> None:
+    def changed(self, state: state.State) -> None:
         """Keep it."""
         self.changes.append(Told(self.sim.now - self.sim.begun, state))
 
-    def attempted(self, state: gate.State) -> None:
+    def attempted(self, state: state.State) -> None:
         """Keep it."""
         self.attempts.append(Told(self.sim.now - self.sim.begun, state))
 
     def tick(self, now: float) -> None:
         """Nothing to do."""
 
-    def end(self, outcome: gate.Outcome) -> None:
+    def end(self, outcome: state.Outcome) -> None:
         """Keep it."""
         self.outcome = outcome
 
@@ -131,12 +131,12 @@ class Simulation:
 
         self.at(moment, jump)
 
-    def run(self, *texts: str, **settings: object) -> gate.Outcome:
+    def run(self, *texts: str, **settings: object) -> state.Outcome:
         """Run a gate to its end."""
         root = parse_all([(text, "") for text in texts])
         return self.run_tree(root, **settings)
 
-    def run_tree(self, root: Group, **settings: object) -> gate.Outcome:
+    def run_tree(self, root: Group, **settings: object) -> state.Outcome:
         """Run a gate on a parsed tree to its end."""
         self.gate = gate.Gate(
             root,

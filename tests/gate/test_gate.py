@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service_precheck.gate import FAILED, OPEN, TIMED_OUT
 from service_precheck.model import INDEFINITE, Verdict, ready
 from service_precheck.schedule import ceiling
+from service_precheck.state import FAILED, OPEN, TIMED_OUT
 from tests.gate.simulated import DOWN, UP, Simulation
 
 FINAL = Verdict("failed", "can never come", final=True)

@@ -7,7 +7,7 @@ from typing import Protocol
 import pytest
 
 from service_precheck import model, net, target
-from service_precheck.dns.resolver import Resolver
+from service_precheck.dns import Names
 from service_precheck.errors import NotReady
 from service_precheck.model import Verdict
 from service_precheck.options import Target
@@ -29,13 +29,13 @@ def _forget_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def ask() -> Ask:
     """Return the function that makes one attempt on a target."""
-    resolver = Resolver()
+    names = Names()
 
     def one(text: str, timeout: float = 5.0, alone: bool = True) -> Verdict:
         leaf = target.parse(text)
         assert isinstance(leaf, Target)
         try:
-            return leaf.scheme.probe(leaf, Attempt(net.monotonic() + timeout, resolver, alone))
+            return leaf.scheme.probe(leaf, Attempt(net.monotonic() + timeout, names, alone))
         except NotReady as error:
             return error.verdict
 

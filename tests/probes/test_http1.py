@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from service_precheck import net
 from service_precheck.codecs import http1, json_path, location
 from service_precheck.codecs.http1 import Place, Response
-from service_precheck.dns.resolver import Resolver
+from service_precheck.dns import Names
 from service_precheck.errors import NotReady
 from service_precheck.stream import Attempt, Stream
 
@@ -37,7 +37,7 @@ class Scripted(Stream):
 
     def __init__(self, pieces: Sequence[bytes]) -> None:
         sock = net.Socket()
-        super().__init__(sock, "peer", Attempt(net.monotonic() + 60, Resolver()))
+        super().__init__(sock, "peer", Attempt(net.monotonic() + 60, Names()))
         sock.close()
         self._pieces = [piece for piece in pieces if piece]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from service_precheck import net, stream, tls
-from service_precheck.dns.resolver import Resolver
+from service_precheck.dns import Names
 from service_precheck.errors import NotReady
 from service_precheck.model import Verdict
 from service_precheck.stream import CHUNK, MOST_BUFFERED, Attempt, Stream
@@ -39,7 +39,7 @@ Connect = Callable[..., Stream]
 
 
 def attempt(timeout: float = 10.0) -> Attempt:
-    return Attempt(net.monotonic() + timeout, Resolver())
+    return Attempt(net.monotonic() + timeout, Names())
 
 
 @pytest.fixture

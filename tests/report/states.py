@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from service_precheck.gate import Settings
-from service_precheck.state import State
 from service_precheck.model import Verdict
+from service_precheck.state import State
 
 
 def leaf(

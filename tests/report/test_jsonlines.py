@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service_precheck.state import Outcome, TIMED_OUT
 from service_precheck.model import CAUSES
 from service_precheck.report.jsonlines import JsonLines, encode
+from service_precheck.state import TIMED_OUT, Outcome
 from tests.bed.process import Gate, run
 from tests.bed.sockets import Server, hang
 from tests.report import states
@@ -100,6 +100,7 @@ def test_signal_ends_with_an_event(gate: Callable[..., Gate]) -> None:
         done = waiting.wait()
     last = events(done.stdout)[-1]
     assert (done.status, last["status"], last["result"]) == (143, 143, "signal")
+    assert last["seen"] == "ended by SIGTERM"
     assert last["blocking"][0]["cause"] == "refused"
 
 

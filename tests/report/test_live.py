@@ -13,11 +13,22 @@ from pathlib import Path
 
 import pytest
 
+from service_precheck.report.live import WRAP
 from tests.bed.process import GATE, SOURCE, Gate
 from tests.bed.sockets import Server, echo, hang
 from tests.report.screen import Screen
 
 START = Callable[..., Gate]
+
+
+def whole(waiting: Gate, text: str) -> str:
+    """What was written when a frame with the text was complete."""
+    waiting.wait_output(text)
+    while True:
+        written, end, _ = waiting.stdout.rpartition(f"{WRAP}\r")
+        if text in written:
+            return written + end
+        os.sched_yield()
 
 
 def screen_of(text: str, columns: int, rows: int) -> Screen:
@@ -36,17 +47,16 @@ def test_table_is_redrawn_in_place_and_leaves_a_summary(
         waiting = gate(
             f"{late.address}#name=late", f"{there.address}#name=there", tty=(columns, rows)
         )
-        waiting.wait_output("hold")
-        waiting.wait_output(", 2 s" if columns < 50 else "after 2 s")
-        during = screen_of(waiting.stdout, columns, rows)
+        text = whole(waiting, ", 2 s" if columns < 50 else "after 2 s")
+        during = screen_of(text, columns, rows)
         late.open()
         done = waiting.wait()
     assert done.status == 0
     assert not during.cursor
     assert (during.scrolled, during.folded) == (0, 0)
     assert len(during.frames) >= 2
-    assert during.frames[-1][0].endswith("2 s")
-    assert any("late" in line and "waiting" in line for line in during.frames[-1])
+    assert during.lines[0].endswith("2 s")
+    assert any("late" in line and "waiting" in line for line in during.lines)
     after = screen_of(done.stdout, columns, rows)
     assert after.cursor
     assert after.wraps
@@ -64,8 +74,7 @@ def test_more_dependencies_than_rows_fit_all_the_same(gate: START) -> None:
         targets += [f"{there.address}#name=there-{number}" for number in range(10)]
         waiting = gate(*targets, tty=(80, 24))
         waiting.wait_output("10 others")
-        waiting.wait_output("after 1 s")
-        screen = screen_of(waiting.stdout, 80, 24)
+        screen = screen_of(whole(waiting, "after 1 s"), 80, 24)
         waiting.signal(signal.SIGTERM)
         done = waiting.wait()
     assert (screen.scrolled, screen.folded) == (0, 0)

@@ -6,8 +6,10 @@ import re
 import signal
 from collections.abc import Callable
 
-from service_precheck.state import FAILED, OPEN, Outcome, TIMED_OUT
+import pytest
+
 from service_precheck.report.words import closing, reasons, sentence, told
+from service_precheck.state import FAILED, OPEN, TIMED_OUT, Outcome
 from tests.bed.process import Gate, run
 from tests.bed.sockets import Server, hang
 from tests.report.states import group, leaf, unasked
@@ -114,3 +116,14 @@ def test_sentences_for_every_end() -> None:
     failed = Outcome(FAILED, 2.0, (held, back))
     assert sentence(failed) == "failed after 2 s: 1 of 2 can never hold: b"
     assert "(exit status 1: a dependency failed for good)" in closing(failed)[0]
+
+
+@pytest.mark.parametrize("more", [[], ["-v"]])
+def test_dependency_whose_own_time_is_over_says_so(more: list[str]) -> None:
+    """A target's own timeout is told as such, not just as what was seen last."""
+    with Server(hang, opened=False) as server:
+        done = run(f"{server.address}#timeout=300ms", "--output", "plain", *more)
+    assert done.status == 124
+    said = f"{server.address} refused the connection, and its own time is over [refused]"
+    assert f"failed: {said}\n" in done.stderr
+    assert f"\n  {said}\n" in done.stderr

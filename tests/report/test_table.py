@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service_precheck.state import State
 from service_precheck.report.table import Style, Table, shortened, wrapped
+from service_precheck.state import State
 from tests.report.states import group, leaf, unasked
 
 STYLE = Style({"LANG": "C.UTF-8", "NO_COLOR": "1"}, False)

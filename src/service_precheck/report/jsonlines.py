@@ -10,10 +10,10 @@ import time
 from _json import encode_basestring_ascii as quote
 
 from .. import net, signals
-from ..state import FAILED, OPEN, TIMED_OUT, blocking
 from ..model import printable
+from ..state import FAILED, OPEN, TIMED_OUT, blocking
 from . import ATOMIC, write
-from .words import sentence
+from .words import ended_by, sentence
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class JsonLines:
     def _ended_by(self, number: int) -> None:
         assert self._gate is not None
         if not self._quiet:
-            said = f"ended by signal {number}"
+            said = ended_by(number)
             self._end(self._gate.states(), self._gate.waited(), 128 + number, said)
 
     def _event(self, event: str, fields: Callable[[int, int], dict[str, object]]) -> None:

@@ -15,7 +15,7 @@ from ..model import seconds
 from ..net import environment, os
 from . import reopened, restores
 from .table import Style, Table
-from .words import SIGNALS, closing, sentence
+from .words import closing, ended_by, sentence
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class Live:
     def _ended_by(self, number: int) -> None:
         assert self._gate is not None
         after = seconds(self._gate.waited())
-        said = f"ended by {SIGNALS.get(number, f'signal {number}')} after {after}"
+        said = f"{ended_by(number)} after {after}"
         self._finish(self._gate.states(), self._gate.waited(), [said])
 
     def _stopped(self, _number: int, _frame: object) -> None:

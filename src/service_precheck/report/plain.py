@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 
 from .. import net, signals
-from ..state import blocking
 from ..model import seconds
+from ..state import blocking
 from . import write
-from .words import SIGNALS, closing, name, reasons, sentence, told, word
+from .words import closing, ended_by, name, reasons, sentence, told, word
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ class Plain:
         signals.last_words.append(self._ended_by)
 
     def changed(self, state: State) -> None:
-        if not self.verbose:
+        # An attempt's line says it already, but not for a group, nor when a dependency's own time is over.
+        if not self.verbose or state.members or state.over:
             self._line(f"{word(state)}: {told(state, short=True)}")
 
     def attempted(self, state: State) -> None:
@@ -77,8 +78,7 @@ class Plain:
         names = ", ".join(name(state) for state in back[:MOST])
         after = seconds(self._gate.waited())
         self._line(
-            f"ended by {SIGNALS.get(number, f'signal {number}')} after {after}, "
-            f"waiting for {names or 'a last look'}{_more(back)}"
+            f"{ended_by(number)} after {after}, waiting for {names or 'a last look'}{_more(back)}"
         )
 
 

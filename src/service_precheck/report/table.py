@@ -191,7 +191,7 @@ class Table:
             # The end is what gets cut.
             reason = f"{state.cause}: {reason.removesuffix(f' [{state.cause}]')}"
         if self._style.verbose:
-            reason = f"({state.attempts}) {reason}"
+            reason = f"(attempt {state.attempts}) {reason}"
         return reason
 
     def _count(self, ready: int) -> list[Line]:

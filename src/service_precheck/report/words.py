@@ -5,15 +5,15 @@ Names are cut and what cannot be seen in them is escaped; what a probe saw is al
 
 from __future__ import annotations
 
-from ..state import FAILED, TIMED_OUT, blocking
 from ..model import printable, seconds
+from ..state import FAILED, TIMED_OUT, blocking
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..state import Outcome, State
 
 LONGEST_NAME = 120
-SIGNALS = {1: "SIGHUP", 2: "SIGINT", 15: "SIGTERM"}
+_SIGNALS = {1: "SIGHUP", 2: "SIGINT", 15: "SIGTERM"}
 _MEANING = {FAILED: "a dependency failed for good", TIMED_OUT: "time ran out"}
 
 
@@ -30,11 +30,13 @@ def word(state: State) -> str:
 def why(state: State) -> str:
     """What was proven, or what was seen and the cause."""
     verdict = state.verdict
+    # What can never come says so itself.
+    late = state.over and not state.members and not (verdict is not None and verdict.final)
     if verdict is None:
-        return "no answer yet"
+        return "no answer in its own time" if late else "no answer yet"
     if state.holds or verdict.cause is None:
         return verdict.seen
-    return f"{verdict.seen} [{verdict.cause}]"
+    return f"{verdict.seen}{', and its own time is over' if late else ''} [{verdict.cause}]"
 
 
 def told(state: State, *, short: bool = False) -> str:
@@ -88,6 +90,11 @@ def sentence(outcome: Outcome) -> str:
     if outcome.status == TIMED_OUT:
         return f"gave up {took}, still waiting for {len(back)} of {count}: {names}"
     return f"failed {took}: {len(back)} of {count} can never hold: {names}"
+
+
+def ended_by(number: int) -> str:
+    """That a signal ended it."""
+    return f"ended by {_SIGNALS.get(number, f'signal {number}')}"
 
 
 def closing(outcome: Outcome) -> list[str]:

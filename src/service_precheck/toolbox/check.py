@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from ..gate import Outcome, State
+    from ..state import Outcome, State
 
 VERSION = 1
 OPTIONS = (Option("output", choice("text", "json"), "what is printed", "text"), FROM)
