@@ -6,7 +6,9 @@ written to.
 """
 
 from __future__ import annotations
+import __future__
 
+import ast
 import importlib.util
 import marshal
 import struct
@@ -33,6 +35,7 @@ CERTIFICATES = "etc/ssl/certs"
 # What libc opens by name when it is needed, so that no ELF header shows it: a daemonic thread that
 # wakes while the interpreter ends is ended by pthread_exit, which aborts without libgcc_s.
 OPENED_LATE = {"libc.so.6": ["libgcc_s.so.1"]}
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 COMMANDS = {"service-precheck": "start", "precheck": "toolbox"}
 # A script is compiled at each start, so it does no more than hand over to code that is compiled.
@@ -124,11 +127,11 @@ def _ours(source: Path, modules: dict[str, Path], licence: Path) -> Layer:
             is_package = path.name == "__init__.py"
             # The path that a traceback names.
             shown = f"{name.replace('.', '/')}{'/__init__' if is_package else ''}.py"
-            code = marshal.dumps(_code(path, shown))
+            code = marshal.dumps(_bare_code(path, shown))
             index[name] = (len(codes), len(code), is_package)
             codes += code
     start = Path(loader.__file__)
-    head = marshal.dumps((_code(start, start.name), index))
+    head = marshal.dumps((_bare_code(start, start.name), index))
     layer: Layer = {MODULES: File(head + codes)}
     for command, module in COMMANDS.items():
         script = SCRIPT.format(path=MODULES, head=len(head), module=module)
@@ -143,6 +146,23 @@ def _is_ours(name: str, source: Path) -> bool:
 
 def _code(path: Path, shown: str) -> CodeType:
     code: CodeType = compile(path.read_bytes(), shown, "exec", dont_inherit=True, optimize=0)
+    return code
+
+
+def _bare_code(path: Path, shown: str) -> CodeType:
+    """The code without docstrings, and without the import of `__future__`, which reads a file at each
+    start for what a flag of the compiler says as well."""
+    tree = ast.parse(path.read_bytes())
+    for node in ast.walk(tree):
+        if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            node.body[0] = ast.copy_location(ast.Pass(), node.body[0])
+    features = [n for n in tree.body if isinstance(n, ast.ImportFrom) and n.module == "__future__"]
+    flags = 0
+    for each in features:
+        tree.body.remove(each)
+        for alias in each.names:
+            flags |= getattr(__future__, alias.name).compiler_flag
+    code: CodeType = compile(tree, shown, "exec", flags, dont_inherit=True, optimize=0)
     return code
 
 
