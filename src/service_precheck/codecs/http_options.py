@@ -71,6 +71,14 @@ def _read_json(text: str) -> str:
     return text
 
 
+def _read_user(text: str) -> str:
+    # A password does not belong here, and is often put here.
+    keep_secret(text.partition(":")[2])
+    if not text:
+        raise Wrong("it is empty")
+    return text
+
+
 def _read_proxy(text: str) -> str:
     keep_secret(text.rpartition("@")[0].rpartition("//")[2].partition(":")[2])
     if proxy_place(text) is None:
@@ -100,7 +108,7 @@ OPTIONS = (
         "a header to send whose value is in a file",
         many=True,
     ),
-    Option("user", TEXT, "the user to log in as (Basic)"),
+    Option("user", Kind("TEXT", _read_user), "the user to log in as (Basic)"),
     Option("password-file", PATH, "a file with the user's password"),
     Option("password-env", TEXT, "an environment variable with the user's password"),
     Option("token-file", PATH, "a file with a token to log in with (Bearer)"),
