@@ -81,18 +81,25 @@ def keep_secret(value: str) -> str:
 
 
 def redacted(text: str) -> str:
-    """`text` with every known secret replaced by `***`."""
+    """`text` with every known secret replaced by `***`, and the part of one that is cut off at its end."""
     for value in sorted(_secrets, key=len, reverse=True):
         if value in text:
             text = text.replace(value, "***")
+        at = text.find(value[:4], max(0, len(text) - len(value)))
+        while at >= 0 and not value.startswith(text[at:]):
+            at = text.find(value[:4], at + 1)
+        if at >= 0:
+            text = f"{text[:at]}***"
     return text
 
 
 def printable(text: str, limit: int = 500) -> str:
     """`text` on one line for people: control characters, ANSI and bidirectional marks escaped.
 
-    At most `limit` characters are kept; what is cut is marked with "...".
+    Secrets are masked, here already, since a part of one would not be known for it later. At most
+    `limit` characters are kept; what is cut is marked with "...".
     """
+    text = redacted(text) if _secrets else text
     cut = text[:limit]
     if not cut.isprintable():
         cut = "".join(c if c.isprintable() else _escape(ord(c)) for c in cut)
@@ -139,7 +146,7 @@ def epoch(year: int, month: str, day: int, clock: str) -> float:
 class Frozen:
     """Immutable, compared and printed by its slots. What `dataclass(frozen=True)` gives, for 10 ms less."""
 
-    __slots__ = ()
+    __slots__: tuple[str, ...] = ()
 
     def _set(self, **values: object) -> None:
         for name, value in values.items():
