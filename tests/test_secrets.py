@@ -238,7 +238,7 @@ MALFORMED = [
     *("http://web/#header=Bad Name: {c}", "http://web/#header=X: a\x07{c}", "web#header=X: {c}"),
     *("http://web/#password={c}", "http://web/#user=user:{c}", "http://web/#token={c}"),
     *("http://web/#proxy=user:{c}@proxy:1", "http://web/#proxy=https://user:{c}@proxy:1"),
-    *("http://web/#proxy=http://user:{c}@proxy:99999", "http://web/#timeout={c}"),
+    "http://web/#proxy=http://user:{c}@proxy:99999",
     *("tcp://web:1#sned={c}", "tcp://web:1#send=\\x{c}", "tcp://web:1#send={c}#send={c}"),
     *("any(http://user:{c}@web", "any(http://user:{c}@web, htp://x)", "any(http://user:{c}@web) x"),
     *("atleast(9, http://user:{c}@web)", "not(http://user:{c}@a, http://b)", "all(http://a, )"),
