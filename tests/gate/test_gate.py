@@ -158,7 +158,7 @@ def test_group_names_what_holds_it_back(sim: Simulation) -> None:
     assert (state.name, state.cause) == ("brokers", "too-few")
     assert state.verdict is not None
     assert state.verdict.seen == (
-        "1 of 2 needed hold; x://b: refused the connection; x://c: nobody answered"
+        "1 of 3 hold, 2 needed: x://b: refused the connection; x://c: nobody answered"
     )
     assert [member.cause for member in state.members] == [None, "refused", "resolver-timeout"]
 
