@@ -191,3 +191,11 @@ def test_ready_soon_after_a_cached_denial_of_several_candidates(
         went = wait(clock, resolver(zone, *SEARCH), name, 100)
         assert went.found is not None
         assert clock.now - seen[0] <= 0.150
+
+
+def test_no_question_is_sent_after_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the attempt's time is up, the candidates that are left wait for the next poll."""
+    clock = Clock(monkeypatch)
+    zone = Zone(clock, lambda *_: denial(None))
+    wait(clock, resolver(zone, *SEARCH), "db.shop", 0.001, limit=0.001)
+    assert zone.names() == ["db.shop.shop.svc.cluster.local"]

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service_precheck.dns import message
+from service_precheck.dns.denials import Denials
 from service_precheck.dns.message import Answer
 from tests.dns.simulated import Cache, Clock, Wait, Zone, denial, found, resolver, wait
 
@@ -194,3 +195,18 @@ def test_what_was_found_starts_the_next_denial_anew(monkeypatch: pytest.MonkeyPa
     lost = wait(clock, looks, NAME, 20, rtypes=(message.A,))
     assert lost.found is None
     assert 2 <= len(zone.asked) - asked <= 3
+
+
+@pytest.mark.parametrize("style", Cache.STYLES)
+def test_two_targets_of_one_name_learn_as_one(style: str) -> None:
+    """Answers that come in pairs, for two targets of one host, tell no more and no less than one does."""
+    cache = Cache(style, 30, 0.4, lambda _: False)
+    cache.fill(1000.0)
+    denials = Denials()
+    now = 1000.0
+    for _ in range(3):
+        for at in (now, now + 0.001):
+            denials.note(at, cache.left(at))
+        assert denials.useful > now + 0.2
+        now = denials.useful
+    assert now > 1025

@@ -16,7 +16,7 @@ from tests.bed.names import Query, Reply, ScriptedDNS
 from tests.bed.ports import free_port
 from tests.bed.sockets import Server as Listener
 from tests.bed.sockets import close, hang
-from tests.bed.world import World
+from tests.bed.world import RESET, World
 
 NAME = "x.example"
 
@@ -223,6 +223,36 @@ def test_silence_by_tcp_ends_at_the_deadline(names: ScriptedDNS) -> None:
     verdict = obstacle(names.address, within=0.5).verdict
     assert verdict.cause == "resolver-timeout"
     assert "did not answer over TCP" in verdict.seen
+
+
+@pytest.mark.parametrize(
+    ("fault", "cause", "said"),
+    [
+        ("reset", "resolver-failure", "has nothing that listens for DNS over TCP"),
+        ("drop", "resolver-timeout", "did not answer over TCP"),
+    ],
+)
+def test_tcp_behind_a_firewall(world: World, fault: str, cause: str, said: str) -> None:
+    """A firewall that lets datagrams through and no connections is told where an answer is truncated
+    (faults 6, 7, 29)."""
+    with ScriptedDNS(host="10.53.0.2", place=world) as server:
+        server.script(NAME, Reply(truncated=True))
+        if fault == "drop":
+            world.drop("10.53.0.2", server.port)
+        else:
+            world.reject("10.53.0.2", server.port, RESET)
+        verdict = world.inside(lambda: obstacle(server.address, within=0.8)).verdict
+    assert verdict.cause == cause
+    assert said in verdict.seen
+
+
+def test_this_hosts_own_firewall(world: World) -> None:
+    """A question that may not be sent is a failure at once, with its reason."""
+    world._change_filter("add chain inet bed out { type filter hook output priority 0; }")
+    world._change_filter("add rule inet bed out udp dport 53 drop")
+    verdict = world.inside(lambda: obstacle(("10.53.0.2", 53), within=30)).verdict
+    assert verdict.cause == "resolver-failure"
+    assert "this host's own firewall" in verdict.seen
 
 
 def test_a_server_without_edns(names: ScriptedDNS) -> None:

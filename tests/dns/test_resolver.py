@@ -284,6 +284,21 @@ def test_a_wildcard_alias_whose_addresses_take_turns(names: ScriptedDNS) -> None
     assert verdict(pod(names, search=("corp.example",)), "db").cause == "wildcard"
 
 
+def test_a_wildcard_is_told_between_sweeps(names: ScriptedDNS) -> None:
+    """What the last sweep said of a wildcard stays the cause until the next, instead of flickering."""
+    names.add("*.corp.example", "A", "203.0.113.1")
+    looks = pod(names, search=(*POD, "corp.example"))
+    assert [verdict(looks, "db.shop").cause for _ in range(3)] == ["wildcard"] * 3
+
+
+@pytest.mark.parametrize("reply", [Reply("SERVFAIL"), Reply(silent=True)])
+def test_no_proof_of_a_wildcard(names: ScriptedDNS, reply: Reply) -> None:
+    """Where the question for a sibling is not answered, nothing speaks against the name."""
+    names.script("*.corp.example", reply)
+    names.script("db.corp.example", Reply(records=[("A", "192.0.2.1")]))
+    assert find(pod(names, search=("corp.example",)), "db", within=0.6).values == ("192.0.2.1",)
+
+
 def test_a_wildcard_does_not_hide_the_clusters_own(names: ScriptedDNS) -> None:
     """In the cluster's own zone no sibling is asked for: one question finds the service."""
     names.add("db.shop.svc.cluster.local", "A", "10.0.0.9")

@@ -169,10 +169,13 @@ class Waited:
                 break
             pause = schedule.next_wait(time.monotonic() - begun, attempts, 0.025, 0.5)
             if again > 2 and not self.slept:
-                self.learnt = count()
+                until = time.monotonic() + again
                 appear()
+                # A server writes its log when it likes.
+                time.sleep(0.5)
+                self.learnt = count()
                 self.slept = again
-                time.sleep(again)
+                time.sleep(max(0.0, until - time.monotonic()))
                 self.asleep = count() - self.learnt
             else:
                 time.sleep(max(pause, again))

@@ -53,6 +53,9 @@ class Denials:
 
     def note(self, now: float, ttl: int | None) -> None:
         """A denial arrived whose SOA leaves it `ttl` seconds."""
+        if now < self.useful:
+            # Another target asked for the same name in the same moment.
+            return
         before, self._asked = self._asked, now
         self.useful = 0.0
         if self._off or ttl is None:
