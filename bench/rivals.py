@@ -26,6 +26,17 @@ BARE = "bare interpreter"
 NAME, PORT, PAGE = "name", "port", "page"
 ALL = (GATE, PIP, WAIT4X, NSLOOKUP, GETADDRINFO, WAIT_FOR_IT)
 
+# As most programs call it: without AI_ADDRCONFIG, so that A and AAAA are asked for.
+LOOK_UP = """
+import _socket, sys, time
+while True:
+    try:
+        _socket.getaddrinfo(sys.argv[1], None, 0, _socket.SOCK_STREAM)
+        break
+    except _socket.gaierror:
+        time.sleep(1)
+"""
+
 # The image's builder is the one that knows how the image starts. It runs under the interpreter that
 # will read the byte code.
 PACK = """
@@ -138,11 +149,13 @@ class Field:
 
     def _nslookup(self) -> Rival:
         version = _told("nslookup", "-version")
-        return Rival(NSLOOKUP, version, lambda *given: _loop("nslookup {}", 2, *given))
+        return Rival(NSLOOKUP, version, _nslookup_loop)
 
     def _getaddrinfo(self) -> Rival:
-        version = _told("getent", "--version").splitlines()[0]
-        return Rival(GETADDRINFO, version, lambda *given: _loop("getent ahosts {}", 1, *given))
+        def command(kind: str, target: str) -> list[str] | None:
+            return [PYTHON, "-IS", "-c", LOOK_UP, target] if kind == NAME else None
+
+        return Rival(GETADDRINFO, _told("getent", "--version").splitlines()[0], command)
 
     def _wait_for_it(self) -> Rival:
         folder = cache() / "wait-for-it"
@@ -162,11 +175,10 @@ class Field:
         return Rival(WAIT_FOR_IT, f"{(folder / 'version').read_text()} (Debian)", command)
 
 
-def _loop(ask: str, pause: int, kind: str, target: str) -> list[str] | None:
+def _nslookup_loop(kind: str, target: str) -> list[str] | None:
     if kind != NAME:
         return None
-    words = ask.format(shlex.quote(target))
-    return ["/bin/sh", "-c", f"until {words}; do sleep {pause}; done"]
+    return ["/bin/sh", "-c", f"until nslookup {shlex.quote(target)}; do sleep 2; done"]
 
 
 def _told(*words: str) -> str:
