@@ -66,17 +66,32 @@ def kill_children() -> None:
 def end_children() -> None:
     """Kill them, and take them away, so that who comes after us has no dead ones to look after."""
     kill_children()
-    for child in tuple(children):
-        for _ in range(1000):
+    groups = tuple(children)
+    first = os.getpid() == 1
+    for _ in range(1000):
+        for child in groups:
             try:
-                if os.waitpid(child, os.WNOHANG)[0]:
-                    break
+                os.waitpid(child, os.WNOHANG)
             except OSError:
-                break
-            time.sleep(0.001)
-    if os.getpid() == 1:
-        children.clear()
-        reap()
+                continue
+        if first:
+            # What they had started is ours, too.
+            children.clear()
+            reap()
+        if not any(_is_there(group, first) for group in groups):
+            return
+        time.sleep(0.001)
+
+
+def _is_there(child: int, with_group: bool) -> bool:
+    try:
+        if with_group:
+            os.killpg(child, 0)
+        else:
+            os.kill(child, 0)
+    except OSError:
+        return False
+    return True
 
 
 def release() -> None:
