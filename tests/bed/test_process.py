@@ -186,6 +186,8 @@ def test_programs_die_with_killed_tests(metered: bool) -> None:
     script = (
         "import os, signal\nfrom tests.bed.process import Gate\n"
         f"gate = Gate(command=['sleep', '1000'], metered={metered}).__enter__()\n"
+        # The link to the tests' life is made by the program before it.
+        "while b'setpriv' in gate.proc('cmdline').read_bytes(): pass\n"
         "print(gate.pid, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)"
     )
     env = {"PYTHONPATH": os.pathsep.join(sys.path)}

@@ -216,11 +216,18 @@ def test_too_few_descriptors_are_ours(ask: Ask) -> None:
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     before = descriptors()
     ask("exec:///bin/true")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors() - 1, limits[1]))
+    # Between those in use others may be free: take them too, then one more is one too many.
+    highest = max(int(entry.name) for entry in Path("/proc/self/fd").iterdir())
+    filled = []
+    while not filled or filled[-1] <= highest:
+        filled.append(os.open("/dev/null", os.O_RDONLY))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (filled[-1] + 1, limits[1]))
     try:
         verdict = ask("exec:///bin/true")
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for descriptor in filled:
+            os.close(descriptor)
     assert verdict.cause == "local"
     assert "Too many open files" in verdict.seen
     assert descriptors() <= before
