@@ -27,7 +27,9 @@ class Leaf:
         "deadline",
         "due",
         "good",
+        "interval",
         "last",
+        "limit",
         "name",
         "needed",
         "refusals",
@@ -45,6 +47,9 @@ class Leaf:
         self.name, self.text = target.name, str(target)
         # How many good verdicts in a row it takes; a single look can give one.
         self.needed = 1 if once else target.number("successes") or 1
+        self.interval = target.number("interval")
+        # Of one attempt, in seconds.
+        self.limit = target.number("attempt-timeout") or target.scheme.attempt_timeout
         # What its place in the tree asks of it: to hold, or below `not` to be gone.
         self.wanted = wanted
         timeout = target.number("timeout")

@@ -508,3 +508,17 @@ def test_model(text: str, changes: dict[str, list[float]]) -> None:
         if possible(100.0, 100.0):
             assert outcome.status == OPEN
             assert outcome.waited <= last + 2 * (0.02 * last + 0.05) + 0.01
+
+
+def test_many_share_what_a_few_may_take(sim: Simulation) -> None:
+    """A hundred targets together are asked about a thousand times a second at most, and the last one
+    that is awaited as often as if it were alone."""
+    names = [f"n{number}" for number in range(100)]
+    for name in names[:-1]:
+        sim.up(name, 1.0)
+    sim.up(names[-1], 3.0)
+    outcome = sim.run(*[f"x://{name}" for name in names])
+    assert outcome.status == OPEN
+    early = sum(moment < 1.0 for name in names for moment in sim.asked[name])
+    assert 500 < early <= 100 + 1000
+    assert 3.0 <= outcome.waited <= 3.0 * 1.02 + 0.03
