@@ -369,3 +369,18 @@ def test_resolver_of_a_pod(world: World) -> None:
             names.add(f"db-{n}.db.{zone}", "A", f"10.22.0.{n + 1}")
             gate.wait_output(f"ready: db-{n}.db")
         assert gate.wait().status == 0
+
+
+def test_attempts_are_exact() -> None:
+    """The server is asked exactly as often as is said, and what holds exactly once."""
+    with ScriptedHTTP() as pages:
+        pages.on("/", page(503))
+        pages.on("/ready", page(200))
+        words = [f"{pages.url}/#name=down", f"{pages.url}/ready#name=up", "-v", "--timeout=1s"]
+        done = run(*words)
+        asked = [request.target for request in pages.requests]
+    told = [line for line in done.stderr.splitlines() if "(attempt " in line]
+    down = sum("waiting: down" in line for line in told)
+    # One may be on its way when time runs out.
+    assert down <= asked.count("/") <= down + 1
+    assert (sum("ready: up" in line for line in told), asked.count("/ready")) == (1, 1)
