@@ -118,6 +118,8 @@ class Gate:
         # Something died: whether the root can still hold has to be looked at. And something ever did.
         self._died = False
         self._any_died = False
+        # The leaves that are all but ready, and only look whether it stays so. Added to by any thread.
+        self._lingering: set[Leaf] = set()
         # The leaves that are asked once more before the gate opens; None while not about to open.
         self._confirming: set[Leaf] | None = None
 
@@ -233,8 +235,7 @@ class Gate:
             # As it is before it is read: a change in the middle of an attempt counts as one after it.
             leaf.credentials = stamp
             leaf.running = True
-            alone = self._unsettled - (not leaf.settled()) == 0
-            self._workers.submit(leaf, self._work(leaf, alone))
+            self._workers.submit(leaf, self._work(leaf))
             if self._workers.shortage and leaf.verdict is None:
                 leaf.verdict = Verdict("local", f"waits for its turn: {self._workers.shortage}")
                 self._tell(leaf)
@@ -250,8 +251,13 @@ class Gate:
         self._push(leaf, min(until, now + CREDENTIAL_LOOK))
         return True
 
-    def _work(self, leaf: Leaf, alone: bool) -> Callable[[], Verdict]:
+    def _work(self, leaf: Leaf) -> Callable[[], Verdict]:
         names, target, limit = self._names, leaf.target, leaf.limit
+
+        def alone() -> bool:
+            if not leaf.settled():
+                self._lingering.add(leaf)
+            return self._unsettled <= len(self._lingering)
 
         def work() -> Verdict:
             attempt = Attempt(net.monotonic() + limit, names, alone)
@@ -273,6 +279,7 @@ class Gate:
         assert isinstance(verdict, Verdict)
         held = leaf.settled() and leaf.attempts > 0
         leaf.running = False
+        self._lingering.discard(leaf)
         self._unasked -= not leaf.attempts
         leaf.attempts += 1
         leaf.asked = net.monotonic()

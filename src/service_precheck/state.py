@@ -124,7 +124,9 @@ def group_verdict(group: Group, holds: bool, members: tuple[State, ...]) -> Verd
         for m in members
         if not m.holds
     ]
-    return Verdict("too-few", f"{len(good)} of {len(members)} hold, {group.need} needed: {_listed(back, '; ')}")
+    return Verdict(
+        "too-few", f"{len(good)} of {len(members)} hold, {group.need} needed: {_listed(back, '; ')}"
+    )
 
 
 def _listed(texts: list[str], between: str) -> str:

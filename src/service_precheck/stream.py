@@ -17,6 +17,7 @@ from .net import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Self
 
     from .dns import Names
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 # RFC 8305 section 5: the next address is tried when the one before has not answered for this long.
 NEXT_ADDRESS = 0.25
+# Looks after a connection stands: a proxy with nothing behind it closes within these.
+FIRST_LOOK, SECOND_LOOK = 0.010, 0.100
 # The most a stream keeps that was read and not yet asked for.
 MOST_BUFFERED = 65_536
 # A TLS record is no longer than this (RFC 8446 section 5.1).
@@ -34,14 +37,16 @@ CHUNK = 16_384
 class Attempt:
     """The bounds of one probe.
 
-    `deadline` is a `monotonic()` time; `started` when it began. `alone` says that nothing else of the
-    gate is still awaited, so that a look which costs time would hold the gate up. `names` has the
-    resolver.
+    `deadline` is a `monotonic()` time; `started` when it began. `alone()` tells whether nothing else of
+    the gate is still awaited, so that a look which costs time would hold the gate up: ask it only when
+    the target is all but ready. `names` has the resolver.
     """
 
     __slots__ = ("alone", "deadline", "names", "started")
 
-    def __init__(self, deadline: float, names: Names, alone: bool = True) -> None:
+    def __init__(
+        self, deadline: float, names: Names, alone: Callable[[], bool] = lambda: True
+    ) -> None:
         self.started = net.monotonic()
         self.deadline = deadline
         self.names = names
@@ -132,6 +137,18 @@ class Stream:
             searched = max(0, len(self._buffer) - len(mark) + 1)
             self._fill(what or f"{mark!r}")
         return self._taken(at + len(mark))
+
+    def linger(self, duration: float | None = None) -> None:
+        """Look whether a new connection stays open: for 10 ms, and up to 100 ms while others block.
+
+        Or for `duration` seconds. Raises as `settle` does.
+        """
+        self.settle(duration or FIRST_LOOK)
+        if duration is not None:
+            return
+        until = net.monotonic() + SECOND_LOOK - FIRST_LOOK
+        while not self._buffer and not self.attempt.alone() and net.monotonic() < until:
+            self.settle(FIRST_LOOK)
 
     def settle(self, duration: float) -> None:
         """Look whether the other end closes or resets within `duration` seconds. Raises `closed-early`.

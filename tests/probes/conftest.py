@@ -35,7 +35,7 @@ def ask() -> Ask:
         leaf = target.parse(text)
         assert isinstance(leaf, Target)
         try:
-            return leaf.scheme.probe(leaf, Attempt(net.monotonic() + timeout, names, alone))
+            return leaf.scheme.probe(leaf, Attempt(net.monotonic() + timeout, names, lambda: alone))
         except NotReady as error:
             return error.verdict
 

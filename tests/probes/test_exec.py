@@ -218,7 +218,7 @@ def test_too_few_descriptors_are_ours(ask: Ask) -> None:
     ask("exec:///bin/true")
     # Between those in use others may be free: take them too, then one more is one too many.
     highest = max(int(entry.name) for entry in Path("/proc/self/fd").iterdir())
-    filled = []
+    filled: list[int] = []
     while not filled or filled[-1] <= highest:
         filled.append(os.open("/dev/null", os.O_RDONLY))
     resource.setrlimit(resource.RLIMIT_NOFILE, (filled[-1] + 1, limits[1]))

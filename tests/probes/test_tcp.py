@@ -45,7 +45,7 @@ def probe(text: str, names: Names, timeout: float = 5.0, alone: bool = True) -> 
     leaf = target.parse(text)
     assert isinstance(leaf, Target)
     try:
-        return leaf.scheme.probe(leaf, Attempt(net.monotonic() + timeout, names, alone))
+        return leaf.scheme.probe(leaf, Attempt(net.monotonic() + timeout, names, lambda: alone))
     except NotReady as error:
         return error.verdict
 

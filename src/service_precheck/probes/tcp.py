@@ -15,8 +15,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..stream import Attempt
 
-# Looks after the connection stands: a proxy with nothing behind it closes within these.
-FIRST_LOOK, SECOND_LOOK = 0.010, 0.100
 MOST_BANNER = 4096
 # With `each`, an answer for AAAA is worth waiting for, but not for ever.
 HOLD = 0.5
@@ -85,8 +83,7 @@ def _talk(target: Target, connection: stream.Stream, attempt: Attempt) -> Verdic
     if send:
         connection.write(_unescaped(send))
     if not wanted:
-        settle = target.number("settle")
-        connection.settle(FIRST_LOOK if settle is None and attempt.alone else settle or SECOND_LOOK)
+        connection.linger(target.number("settle"))
         return ready(f"{connection.peer} accepts connections")
     expected = wanted.encode()
     banner = b""

@@ -14,9 +14,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..stream import Attempt
 
-# A look for a server that closes at once; a longer one where it holds nothing up.
-FIRST_LOOK, SECOND_LOOK = 0.010, 0.100
-
 _OPTIONS = (
     Option("settle", DURATION, "how long to look whether an accepted connection is closed again"),
 )
@@ -25,8 +22,7 @@ _OPTIONS = (
 def probe(target: Target, attempt: Attempt) -> Verdict:
     """Ready when a connection is accepted and stays open."""
     with stream.connect_unix(target.path, attempt) as connection:
-        settle = target.number("settle")
-        connection.settle(settle or (FIRST_LOOK if attempt.alone else SECOND_LOOK))
+        connection.linger(target.number("settle"))
     return ready(f"{target.path} accepts connections")
 
 
