@@ -160,10 +160,6 @@ class Gate:
         self._called_off = True
         self._workers.wake()
 
-    def look_up(self) -> None:
-        """Let the report speak if it is due. From any thread."""
-        self._workers.wake()
-
     def run(self) -> Outcome:
         """Wait. Gives the outcome; nothing of the dependencies' doing is raised."""
         self._report.begin(self)

@@ -103,7 +103,7 @@ class Queue:
         self._waiting: deque[tuple[LockType, list[object]]] = deque()
 
     def put(self, item: object) -> None:
-        """Hand over. Never blocks."""
+        """Hand over. Never blocks; not for the handler of a signal, which may have interrupted a `get`."""
         with self._lock:
             if self._waiting:
                 waiter, place = self._waiting.popleft()

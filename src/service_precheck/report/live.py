@@ -158,9 +158,8 @@ class Live:
         """At Ctrl-Z: give the terminal back to the shell; go on below what it wrote."""
         self._leave()
         os.kill(os.getpid(), _signal.SIGSTOP)
+        # The gate sees it at its next turn. Waking it would take a lock that it may hold just now.
         self._due = self.wake = net.monotonic()
-        assert self._gate is not None
-        self._gate.look_up()
 
     def _up(self, columns: int) -> str:
         """To the start of the first line of the frame that stands: a narrower terminal has folded its lines."""
