@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -298,7 +299,7 @@ def test_traceback() -> None:
         "def broken(*given): raise RuntimeError('while asking with ' + sys.argv[1])\n"
         "http._connect = broken; start.main()"
     )
-    command = ["/usr/bin/python3", "-IS", "-c", script.format(str(SOURCE))]
+    command = [sys.executable, "-IS", "-c", script.format(str(SOURCE))]
     done = run(f"http://user:{CANARY}@127.0.0.1:1/?token={CANARY}", command=command)
     assert done.status == 70
     assert "RuntimeError: while asking with http://user:***@" in done.stderr

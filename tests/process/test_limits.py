@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,12 +21,17 @@ from tests.bed.sockets import Full, Server, hang
 from tests.bed.tls import TLS, Authority
 from tests.bed.world import Etc, World, resolv_conf
 
-# Debian's interpreter, which the image has.
+# Debian's interpreter, which the image has; where it is too old or not there, the suite's own.
+_RECENT = ["/usr/bin/python3", "-c", "import sys; sys.exit(sys.version_info < (3, 11))"]
+try:
+    PYTHON = sys.executable if subprocess.call(_RECENT) else _RECENT[0]
+except OSError:
+    PYTHON = sys.executable
 SCRIPT = (
     f"import sys; sys.path.insert(0, {str(SOURCE)!r}); sys.argv[0] = 'service-precheck'; "
     "from service_precheck.start import main; main()"
 )
-DEBIAN = ["/usr/bin/python3", "-IS", "-c", SCRIPT]
+DEBIAN = [PYTHON, "-IS", "-c", SCRIPT]
 
 
 @pytest.fixture
