@@ -120,6 +120,7 @@ def test_user_without_a_name(user: int, open_port: str, closed: str, tmp_path: P
 
 def test_no_rights_at_all(open_port: str) -> None:
     """fault 43: without any capability, and with no-new-privileges."""
+    need_root("another user")
     words = ["setpriv", "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all"]
     words += ["--reuid=12345", "--regid=12345", "--clear-groups"]
     assert run(open_port, "localhost", command=[*words, *DEBIAN]).status == 0
