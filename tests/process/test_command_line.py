@@ -12,8 +12,9 @@ import pytest
 
 from service_precheck.cli import OPTIONS, VERSION, variable
 from service_precheck.kinds import FLAG
+from tests.bed.fixtures import Enter
 from tests.bed.process import SOURCE, Finished, Gate, run
-from tests.bed.sockets import Server, hang
+from tests.bed.sockets import Server, hang, say
 
 HOLDS = "localhost"
 
@@ -129,6 +130,16 @@ def test_defect_is_70() -> None:
     done = with_probe("1 / 0", "odd://x")
     assert done.status == 70
     assert "ZeroDivisionError" in done.stderr
+
+
+@pytest.mark.parametrize("page", ['{"status": "U', '{"status" "UP"}', '{"status": "\\x"}'])
+def test_broken_json_is_the_dependency_s(enter: Enter, page: str) -> None:
+    """A page of broken JSON is no defect of ours, in a process that never loaded `json` either."""
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(page)}\r\n\r\n"
+    server = enter(Server(say((head + page).encode())))
+    done = run(f"http://{server.address}/#json=status:UP", "--timeout", "1s")
+    assert done.status == 124, done.stderr
+    assert "not with JSON" in done.stderr
 
 
 def test_command_that_is_not_there_is_127() -> None:

@@ -28,7 +28,9 @@ def parse(raw: bytes) -> object:
     text = raw.removeprefix(b"\xef\xbb\xbf").decode().strip(" \t\r\n")
     try:
         value, end = _json.make_scanner(_Rules)(text, 0)  # type: ignore[arg-type]
-    except (StopIteration, RecursionError) as error:
+    # The scanner's own exception stands in `json.decoder`. Up to CPython 3.12 it is a SystemError where
+    # nobody has imported that, later the scanner imports it.
+    except (StopIteration, RecursionError, SystemError, ImportError) as error:
         raise ValueError("no JSON") from error
     if end != len(text):
         raise ValueError("more than one JSON value")
