@@ -270,6 +270,7 @@ def test_which_scheme_a_bare_target_has() -> None:
         ("", "an empty target", "HOST:PORT"),
         ("a:0", "'0' is no port", "1 to 65535"),
         ("a:65536", "'65536' is no port", "1 to 65535"),
+        ("a:000000080808080", "'000000080808080' is no port", "1 to 65535"),
         ("a:", "'' is no port", "1 to 65535"),
         ("a:٣", "'٣' is no port", "1 to 65535"),
         ("redis:cache", "'cache' is no port", "1 to 65535"),

@@ -75,6 +75,12 @@ def _count(least: int, most: int = 1_000_000) -> Callable[[str], object]:
     return read
 
 
+def read_port(text: str) -> int | None:
+    """The number of a port, None where the text is none."""
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) < 9 else 0
+    return number if 0 < number < 65_536 else None
+
+
 _SIZES = {"": 1, "K": 1000, "M": 1000**2, "G": 1000**3, "KI": 1024, "MI": 1024**2, "GI": 1024**3}
 
 

@@ -135,6 +135,8 @@ def epoch(year: int, month: str, day: int, clock: str) -> float:
     """Seconds since the epoch of a moment in UTC, as certificates and HTTP write it: 2026, "Nov", 23,
     "04:15:00". Raises ValueError."""
     hour, minute, second = (int(part) for part in clock.split(":"))
+    if max(year, day, hour, minute, second) > 9999:
+        raise ValueError("no such moment")
     number = _MONTHS.index(month) + 1
     # Days since the epoch in the proleptic Gregorian calendar; a year begins with March.
     year -= number < 3

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from . import schemes
 from .errors import Mistake, OperatorError
+from .kinds import read_port
 from .net import is_address
 from .options import COMMON, NAME, TIMEOUT, Option, Scheme, Target, Wrong, quoted
 from .tree import GROUPS, Group, Node, from_member, leaves
@@ -333,13 +334,13 @@ class _Reader:
             if scheme.port is None:
                 self._wrong(raw, "the port is missing", f"{prefix}{_bracketed(host)}:PORT")
             return host, scheme.port
-        if not (port_text.isascii() and port_text.isdecimal() and 0 < int(port_text[:9]) < 65536):
+        port = read_port(port_text)
+        if port is None:
             right = "1 to 65535"
             if bare and host.lower() in schemes.BUILT_IN:
                 right = f"{host.lower()}://{port_text}"
             self._wrong(raw, f"{port_text!r} is no port", right)
-            return host, None
-        return host, int(port_text)
+        return host, port
 
     def _check_name(self, raw: str, host: str, prefix: str) -> None:
         wrong, right = "", "letters, digits and hyphens, with dots between"

@@ -284,6 +284,13 @@ def test_a_wildcard_alias_whose_addresses_take_turns(names: ScriptedDNS) -> None
     assert verdict(pod(names, search=("corp.example",)), "db").cause == "wildcard"
 
 
+def test_a_name_too_long_for_a_sibling(names: ScriptedDNS) -> None:
+    """Where no longer name can be asked for, nothing speaks against the name."""
+    domain = ".".join(["x" * 59] * 4)
+    names.add(f"db.{domain}", "A", "192.0.2.1")
+    assert find(pod(names, search=(domain,)), "db").values == ("192.0.2.1",)
+
+
 def test_a_wildcard_is_told_between_sweeps(names: ScriptedDNS) -> None:
     """What the last sweep said of a wildcard stays the cause until the next, instead of flickering."""
     names.add("*.corp.example", "A", "203.0.113.1")

@@ -153,7 +153,16 @@ def test_spellings_of_a_server(text: str, spelled: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["dns.example", "10.0.0.1:0", "10.0.0.1:x", "[fd00::1", "[fd00::1]x", ":53"]
+    "text",
+    [
+        "dns.example",
+        "10.0.0.1:0",
+        "10.0.0.1:000000053000",
+        "10.0.0.1:x",
+        "[fd00::1",
+        "[fd00::1]x",
+        ":53",
+    ],
 )
 def test_what_is_no_server(text: str) -> None:
     """A name and a port out of range are told as mistakes."""

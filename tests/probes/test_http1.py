@@ -316,6 +316,8 @@ def test_retry_after() -> None:
         "soon",
         "Sun, 06 Nov 1994 08:49:37 CET",
         "Sun, 06 Nof 1994 8:4:3 GMT",
+        f"Sun, 06 Nov {'9' * 400} 08:49:37 GMT",
+        f"Sun, 06 Nov 1994 {'9' * 400}:49:37 GMT",
     ):
         assert after(nonsense) is None
 
@@ -361,6 +363,11 @@ def test_redirects_lead_where_the_standard_library_says(base: str, reference: st
         "http:relative",
         "mailto:x",
         "http://x:8a/",
+        "http://x:000000080808080/",
+        "http://a..b/",
+        "http://./",
+        f"http://{'a' * 64}.example/",
+        f"http://{'a.' * 127}b/",
         "//",
     ],
 )

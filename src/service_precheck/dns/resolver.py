@@ -270,6 +270,8 @@ class _Poll:
             return
         _, dot, rest = candidate.name.partition(".")
         sibling = f"precheck-{os.urandom(5).hex()}{dot}{rest}"
+        if len(sibling) > 253:
+            return
         try:
             answer = self._question(sibling, rtype, self.deadline)
         except NotReady:

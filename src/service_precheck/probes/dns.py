@@ -11,6 +11,7 @@ from ..dns import message
 from ..dns.exchange import Server
 from ..dns.resolver import Found
 from ..errors import blocked
+from ..kinds import read_port
 from ..model import Verdict, ready
 from ..options import FLAG, NUMBER, TEXT, Kind, Option, Scheme, Target, Wrong, choice
 
@@ -26,11 +27,10 @@ def _read_server(text: str) -> Server:
         port = after.removeprefix(":") if after else port if bracket else ""
     elif text.count(":") == 1:
         address, _, port = text.partition(":")
-    if not net.is_address(address) or not (
-        port.isascii() and port.isdecimal() and 0 < int(port[:9]) < 65536
-    ):
+    number = read_port(port)
+    if number is None or not net.is_address(address):
         raise Wrong(f"{text!r} is no server; write an address, or ADDRESS:PORT")
-    return address, int(port)
+    return address, number
 
 
 def _write_server(value: object) -> str:
