@@ -63,6 +63,8 @@ monotonic = time.monotonic
 sleep = time.sleep
 
 _FLAGS = _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC
+# Of poll(2), in milliseconds: 24 days.
+_LONGEST_POLL = 0x7FFF_FFFF
 # From linux/in.h and linux/in6.h.
 _IP_RECVERR, _IPV6_RECVERR = 11, 25
 
@@ -241,7 +243,7 @@ def wait(
         poll.register(sock.fileno(), select.POLLOUT)
     left = deadline - monotonic()
     # Rounded up: a timeout of 0 ms just before the deadline would spin.
-    return dict(poll.poll(max(0, int(left * 1000) + 1) if left > 0 else 0))
+    return dict(poll.poll(min(int(left * 1000) + 1, _LONGEST_POLL) if left > 0 else 0))
 
 
 def readable(sock: Socket, deadline: float) -> bool:

@@ -330,7 +330,7 @@ def check_tls(target: Target) -> tuple[str, ...]:
     if target.flag("insecure") and target.text("ca"):
         wrong.append("#ca= with #insecure: either trust a file or trust anything")
     name = target.text("server-name")
-    if not (name.isascii() and name.isprintable()) or name.startswith("."):
+    if not (name.isascii() and name.isprintable()) or name.startswith(".") or len(name) > 253:
         wrong.append("#server-name= is neither a name in ASCII nor an address")
     if any(len(text.encode()) > 255 for text in target.texts("alpn")):
         wrong.append("an #alpn= of more than 255 bytes")

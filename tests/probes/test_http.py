@@ -130,6 +130,7 @@ def test_secrets_that_are_not_there_are_ours(
 ) -> None:
     """A missing, empty, broken or unsendable secret is `local`, and nothing is asked without it."""
     monkeypatch.delenv("NOT_SET", raising=False)
+    monkeypatch.setenv("BYTES", os.fsdecode(b"\xff\xfe"))
     (tmp_path / "empty").write_text("\n")
     (tmp_path / "lines").write_text("a\r\nX-Injected: b")
     (tmp_path / "bytes").write_bytes(b"\xff\xfe")
@@ -146,6 +147,7 @@ def test_secrets_that_are_not_there_are_ours(
         (f"#token-file={tmp_path}/long", f"{tmp_path}/long is longer than 64 KiB"),
         (f"#token-file={tmp_path}/pipe", f"{tmp_path}/pipe is empty"),
         ("#user=me#password-env=NOT_SET", "the environment variable NOT_SET is not set, or empty"),
+        ("#user=me#password-env=BYTES", "the environment variable BYTES holds no text"),
         (
             f"#header-file=X-Key={tmp_path}/lines",
             "the value of X-Key holds a line break or another control character, and cannot be sent",

@@ -269,6 +269,13 @@ def test_an_attempt_without_time_says_so() -> None:
     assert seen.seen.startswith("no time was left to connect")
 
 
+def test_a_month_is_no_longer_than_poll_can_wait(enter: Enter, connect: Connect) -> None:
+    """A deadline beyond what poll(2) takes at once, 24 days, is waited for like any other."""
+    server = enter(Server(say(b"hello")))
+    with connect(server, timeout=3e6) as stream:
+        assert stream.read_exactly(5) == b"hello"
+
+
 def test_fault_10_no_descriptor_left_is_ours(enter: Enter) -> None:
     """Fault 10: without a descriptor nothing is said about the server, and a working address follows."""
     server = enter(Server(echo))

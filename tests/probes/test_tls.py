@@ -304,6 +304,7 @@ def test_real_nginx(enter: Enter, authority: Authority, ask: Ask) -> None:
         ("#key=/k", "#key= without #cert="),
         ("#ca=/a#insecure", "#ca= with #insecure"),
         ("#server-name=.x", "#server-name="),
+        (f"#server-name={'x' * 300}", "#server-name="),
         ("#server-name=%C3%A4", "#server-name="),
         (f"#alpn={'x' * 256}", "255 bytes"),
         ("#min-days=x", "no whole number"),

@@ -46,6 +46,10 @@ def from_environment(name: str) -> str:
     secret = net.environment().get(name, "")
     if not secret:
         raise blocked("local", f"the environment variable {name} is not set, or empty")
+    try:
+        secret.encode()
+    except UnicodeEncodeError as error:
+        raise blocked("local", f"the environment variable {name} holds no text") from error
     return keep_secret(secret)
 
 
