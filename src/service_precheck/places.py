@@ -107,8 +107,10 @@ class Leaf:
         stamps: list[object] = []
         for name, value in self.target.given:
             if name.endswith("-file") and isinstance(value, str):
+                # Of a header the name stands before its file.
+                path = value.partition("=")[2] if name == "header-file" else value
                 try:
-                    status = os.stat(value[value.find("/") :])
+                    status = os.stat(path)
                     stamps.append((status.st_mtime_ns, status.st_ino, status.st_size))
                 except OSError:
                     stamps.append(None)

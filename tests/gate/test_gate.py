@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service_precheck.model import INDEFINITE, Verdict, ready
+from service_precheck.places import Leaf
 from service_precheck.schedule import ceiling
 from service_precheck.state import FAILED, OPEN, TIMED_OUT
+from service_precheck.target import leaves, parse
 from tests.gate.simulated import DOWN, UP, Simulation
 
 FINAL = Verdict("failed", "can never come", final=True)
@@ -287,6 +289,20 @@ def test_refused_login_starts_over_with_a_new_credential(sim: Simulation, tmp_pa
     sim.run(f"x://a#password-file={secret}", timeout=50.0)
     assert sim.asked["a"] == pytest.approx([0, 1, 3, 7, 15, 31, 40, 41, 43, 47], abs=1.0)
     assert 40.0 <= sim.asked["a"][6] <= 41.0
+
+
+@pytest.mark.parametrize("option", ["password-file=secret", "header-file=X-Key=secret"])
+def test_credential_by_a_relative_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    """A credential file that is named from the working directory is seen to change, too."""
+    monkeypatch.chdir(tmp_path)
+    (target,) = leaves(parse(f"http://web#user=me#{option}"))
+    stamps = set()
+    for text in ("old", "newer"):
+        (tmp_path / "secret").write_text(text)
+        stamps.add(Leaf(target, wanted=True, begun=0.0, once=False).credential_stamp())
+    assert len(stamps) == 2
 
 
 def test_credential_that_changes_during_an_attempt_counts(sim: Simulation, tmp_path: Path) -> None:
