@@ -272,6 +272,17 @@ def test_a_chain_of_pointers_that_lead_back_is_read() -> None:
     assert [one.name for one in answer.answers] == ["a.x.example", "b.a.x.example", "b.a.x.example"]
 
 
+def test_a_long_chain_of_pointers_is_refused() -> None:
+    """A name of thousands of pointers, and thousands of such names, would take seconds to read."""
+    chain, data = b"", AFTER_QUESTION + len(pointer(12)) + 10
+    for place in range(1000):
+        chain += pointer(data + 2 * (place - 1) if place else 12)
+    record = pointer(12) + struct.pack("!HHIH", 999, 1, 60, len(chain)) + chain
+    last = pointer(data + 2 * 999) + struct.pack("!HHIH", message.A, 1, 60, 4) + b"\x0a\0\0\1"
+    with pytest.raises(BadMessage, match="pointers"):
+        decode(with_question(record + last, (2, 0, 0)), 7, "x.example", message.A)
+
+
 @pytest.mark.parametrize(
     ("rtype", "data"),
     [

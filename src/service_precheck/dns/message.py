@@ -17,6 +17,8 @@ RCODES = ("NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED")
 # What fits the smallest IPv6 MTU without fragments (RFC 9715 recommends 1232 and up to 1400).
 UDP_SIZE = 1232
 MOST_RECORDS = 4096
+# As many as a name can have labels.
+MOST_POINTERS = 127
 
 
 class BadMessage(ValueError):
@@ -213,11 +215,13 @@ def _u16(wire: bytes, at: int) -> int:
 
 def _name(wire: bytes, at: int) -> tuple[str, int]:
     """The name at an offset, and the offset after it. Each pointer points to before where the last
-    one led, so that none can loop."""
+    one led, so that none can loop; a message may hold thousands of them in a row, and names by the
+    thousand that begin there, so that a name takes a bounded number."""
     labels: list[str] = []
     after = -1
     start = at
     size = 1
+    pointers = 0
     while True:
         length = wire[at]
         if length == 0:
@@ -226,6 +230,9 @@ def _name(wire: bytes, at: int) -> tuple[str, int]:
             target = (length & 0x3F) << 8 | wire[at + 1]
             if target >= start:
                 raise BadMessage("a compression pointer that does not point back")
+            pointers += 1
+            if pointers > MOST_POINTERS:
+                raise BadMessage(f"a name of more than {MOST_POINTERS} pointers")
             if after < 0:
                 after = at + 2
             at = start = target
