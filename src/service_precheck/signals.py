@@ -22,6 +22,8 @@ children: set[int] = set()
 # Threads between starting a command and naming it among `children`: nothing is reaped meanwhile, since
 # what has ended could be theirs.
 starting: set[object] = set()
+# Set once the end has begun: no command is started any more, since nobody would kill it.
+ended = False
 # Called with the signal's number before the end. They must not block.
 last_words: list[Callable[[int], None]] = []
 
@@ -51,7 +53,9 @@ def _end(number: int, _frame: object) -> None:
 
 
 def kill_children() -> None:
-    """Kill the process groups of all commands that run now, and of those being started."""
+    """Kill the process groups of all commands that run now, and of those being started; no more are started."""
+    global ended  # noqa: PLW0603 it is the process that ends
+    ended = True
     for _ in range(100):
         if not starting:
             break

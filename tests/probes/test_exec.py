@@ -251,21 +251,30 @@ def test_without_pidfd_it_works_the_same(ask: Ask, monkeypatch: pytest.MonkeyPat
     assert ask(command("/bin/sleep", "100"), timeout=0.3).cause == "no-reply"
 
 
-def test_running_commands_are_known_to_whoever_ends_the_gate(ask: Ask, tmp_path: Path) -> None:
-    """While a command runs its process group is among those that a signal's handler kills."""
+def test_running_commands_are_known_to_whoever_ends_the_gate(
+    ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a command runs its process group is among those that a signal's handler kills; after
+    that none is started, which would stay behind."""
     import threading
 
+    monkeypatch.setattr(signals, "ended", False)
     verdicts = []
     asking = threading.Thread(
         target=lambda: verdicts.append(ask(shell(f"echo $$ > {tmp_path}/pid; sleep 1000"), 60))
     )
     asking.start()
     wait_until(lambda: (tmp_path / "pid").exists() and bool((tmp_path / "pid").read_text()))
+    # The command may say its number before we are told of it.
+    wait_until(lambda: not signals.starting)
     assert signals.children == {int((tmp_path / "pid").read_text())}
     signals.kill_children()
     asking.join(30)
     assert verdicts[0].seen == "/bin/sh was killed by signal 9 (Killed)"
     assert not signals.children
+    assert ask(shell(f"touch {tmp_path}/late")).seen == "/bin/sh was not started: the gate ends"
+    assert not (tmp_path / "late").exists()
+    assert not signals.starting
 
 
 def test_an_exit_status_that_somebody_took_is_ours(

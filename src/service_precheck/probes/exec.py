@@ -95,6 +95,8 @@ def _start(path: str, arguments: tuple[str, ...], output: int) -> int:
     )
     signals.starting.add(me := object())
     try:
+        if signals.ended:
+            raise blocked("local", f"{path} was not started: the gate ends")
         child = os.posix_spawn(
             path,
             (path, *arguments),
