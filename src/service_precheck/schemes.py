@@ -30,8 +30,12 @@ BUILT_IN = {
 ENTRY_POINTS = "service_precheck.schemes"
 
 
+class Unusable(Exception):
+    """An installed package says that it has the scheme, and does not load; the text says why."""
+
+
 def load(name: str) -> Scheme | None:
-    """The scheme of a name, None if neither we nor an installed package has it."""
+    """The scheme of a name, None if neither we nor an installed package has it. Raises Unusable."""
     module = BUILT_IN.get(name)
     if module is None:
         return _from_entry_points(name)
@@ -47,14 +51,24 @@ def names() -> tuple[str, ...]:
 
 
 def _entry_points() -> tuple[EntryPoint, ...]:
+    if sys.flags.no_site:
+        # The lean start sees no installed packages.
+        return ()
     from importlib.metadata import entry_points
 
     return tuple(entry_points(group=ENTRY_POINTS))
 
 
 def _from_entry_points(name: str) -> Scheme | None:
+    from .options import Scheme
+
     for entry in _entry_points():
         if entry.name == name:
-            scheme: Scheme = entry.load()
-            return scheme
+            try:
+                found = entry.load()
+            except Exception as error:
+                raise Unusable(f"{type(error).__name__}: {error}") from error
+            if not isinstance(found, Scheme):
+                raise Unusable(f"{entry.value} is no Scheme")
+            return found
     return None

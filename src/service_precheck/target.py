@@ -9,6 +9,7 @@ from __future__ import annotations
 from . import schemes
 from .errors import Mistake, OperatorError
 from .kinds import read_port
+from .model import printable
 from .net import is_address
 from .options import COMMON, NAME, TIMEOUT, Option, Scheme, Target, Wrong, quoted
 from .tree import GROUPS, Group, Node, from_member, leaves
@@ -235,7 +236,12 @@ class _Reader:
             # What has a port is a connection; `[::1]` and `::1` are addresses either way.
             name = "tcp" if ":" in front.rpartition("]")[2] else "dns"
             rest = front
-        scheme = schemes.load(name.lower()) if name.isascii() and name else None
+        try:
+            scheme = schemes.load(name.lower()) if name.isascii() and name else None
+        except schemes.Unusable as error:
+            wrong = f"the package that has {name}:// cannot be loaded: {printable(str(error))}"
+            self._wrong(raw, wrong, "install it again, with all that it needs")
+            return None
         if scheme is None:
             from .masking import nearest
 

@@ -71,6 +71,33 @@ def test_options_of_the_added_scheme_are_known(installed: Path) -> None:
     assert "did you mean #domain=...?" in wrong.stderr
 
 
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("import no_such_driver", "ModuleNotFoundError: No module named 'no_such_driver'"),
+        ("1 / 0", "ZeroDivisionError"),
+        ("", "AttributeError"),
+        ("SMTP = 'smtp'", "broken:SMTP is no Scheme"),
+    ],
+)
+def test_a_package_that_does_not_load_is_told(tmp_path: Path, module: str, words: str) -> None:
+    """A package that is broken is the operator's to mend: exit 2, no traceback, completion goes on."""
+    (tmp_path / "broken.py").write_text(module)
+    information = tmp_path / "broken-1.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1\n")
+    (information / "entry_points.txt").write_text(
+        "[service_precheck.schemes]\nsmtp = broken:SMTP\n"
+    )
+    environment = {"PYTHONPATH": str(tmp_path)}
+    done = run("smtp://mail.shop", command=PIP, env=environment)
+    assert done.status == 2, done.stderr
+    assert f"the package that has smtp:// cannot be loaded: {words}" in done.stderr
+    completion = run("completion", "bash", command=PRECHECK, env=environment)
+    assert completion.status == 0, completion.stderr
+    assert "target:http)" in completion.stdout
+
+
 def test_without_the_package_the_scheme_is_a_mistake() -> None:
     """Nothing of the example is built in."""
     done = run("smtp://mail.shop", command=PIP)

@@ -65,7 +65,11 @@ def _words() -> Iterator[tuple[str, list[str]]]:
         yield f"options:{program}", [f"--{option.name}" for option in table] + ["--help", *version]
         yield from _values(f"value:{program}:--", table)
     for name in schemes.names():
-        scheme = schemes.load(name)
+        try:
+            scheme = schemes.load(name)
+        except schemes.Unusable:
+            # Naming it as a target tells what is wrong with it.
+            continue
         assert scheme is not None
         options = (*scheme.options, *COMMON)
         names = [option.name if option.kind is FLAG else f"{option.name}=" for option in options]
