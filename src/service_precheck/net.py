@@ -232,6 +232,12 @@ def udp(address: str, port: int) -> Socket:
     return sock
 
 
+# A signal that comes between the interpreter's last look for one and the kernel's wait is handled when
+# the wait is over. So where signals are handled, no wait is longer than this.
+LOOK = 0.1
+_MAIN = _thread.get_ident()
+
+
 def wait(
     reading: Iterable[Waitable], writing: Iterable[Waitable], deadline: float
 ) -> dict[int, int]:
@@ -241,9 +247,13 @@ def wait(
         poll.register(sock.fileno(), select.POLLIN)
     for sock in writing:
         poll.register(sock.fileno(), select.POLLOUT)
-    left = deadline - monotonic()
-    # Rounded up: a timeout of 0 ms just before the deadline would spin.
-    return dict(poll.poll(min(int(left * 1000) + 1, _LONGEST_POLL) if left > 0 else 0))
+    longest = int(LOOK * 1000) if _thread.get_ident() == _MAIN else _LONGEST_POLL
+    while (left := deadline - monotonic()) > 0:
+        # Rounded up: a timeout of 0 ms just before the deadline would spin.
+        events = poll.poll(min(int(left * 1000) + 1, longest))
+        if events:
+            return dict(events)
+    return dict(poll.poll(0))
 
 
 def readable(sock: Socket, deadline: float) -> bool:

@@ -1,8 +1,8 @@
 """When to ask again: a pure function.
 
 At once; then 2% of the time already waited, never less than the probe's own floor, never more than
-a ceiling: one second for the first five minutes, from then on a three-hundredth of the wait, at most
-30 s. So a gate notices within 2% of its wait (and within a second in the first five minutes), for at
+a ceiling: a second for the first five minutes, less what an attempt may take, from then on a
+three-hundredth of the wait, at most 30 s. So a gate notices within 2% of its wait (and within a second in the first five minutes), for at
 most 520 probes in five minutes and 1,300 in an hour.
 """
 
@@ -12,6 +12,8 @@ SHARE = 0.02
 # No scheme's floor counts below this one: with it the bounds hold.
 LEAST = 0.025
 STEADY = 300.0
+# With the attempt that follows, a second.
+SHORTEST_CEILING = 0.95
 SLOWEST = 30.0
 # Jitter takes at most this much off a wait: the bounds on probes hold with all of it.
 JITTER = 0.03
@@ -22,7 +24,7 @@ REFUSED_FIRST, REFUSED_MOST = 1.0, 30.0
 
 def ceiling(waited: float) -> float:
     """The longest wait between two attempts, in seconds, after `waited` seconds."""
-    return min(SLOWEST, max(1.0, waited / STEADY))
+    return min(SLOWEST, max(SHORTEST_CEILING, waited / STEADY))
 
 
 def next_wait(

@@ -14,10 +14,6 @@ if TYPE_CHECKING:
 
 MOST = 128
 
-# A signal that comes between the interpreter's last look for one and the kernel's wait is handled when
-# the wait is over. So no wait is long.
-LONGEST_WAIT = 0.1
-
 if TYPE_CHECKING:
     # A token, and the work or what came of it.
     Job = tuple[object, Callable[[], object]]
@@ -39,8 +35,12 @@ class Workers:
         self._closed = False
         self.shortage = ""
 
-    def submit(self, token: object, work: Callable[[], object]) -> None:
-        """Have `work` done soon; `take` gives the token and what came of it."""
+    def submit(self, token: object, work: Callable[[], object], *, here: bool = False) -> None:
+        """Have `work` done soon, or before this returns with `here`; `take` gives the token and what came of it."""
+        if here:
+            self._idle -= 1
+            self._results.put((token, _done(work)))
+            return
         if self._idle <= 0 and self._started < self._most and not self.shortage:
             try:
                 net.spawn(self._run, f"precheck-{self._started}")
@@ -63,7 +63,7 @@ class Workers:
             return job[0], _done(job[1])
         try:
             # A timeout of zero would not let go of the interpreter.
-            done: Done | None = self._results.get(min(max(timeout, 0.0001), LONGEST_WAIT))
+            done: Done | None = self._results.get(min(max(timeout, 0.0001), net.LOOK))
         except TimeoutError:
             return None
         self._idle += done is not None

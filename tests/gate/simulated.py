@@ -156,8 +156,9 @@ class Simulation:
     shortage = ""
     busy_here = False
 
-    def submit(self, token: object, work: Callable[[], object]) -> None:
+    def submit(self, token: object, work: Callable[[], object], *, here: bool = False) -> None:
         """Have the work done `takes` seconds from now."""
+        assert not here, "only where signals are taken"
         self._count += 1
         heapq.heappush(self._running, (self.now + self.takes, self._count, token, work))
 

@@ -132,6 +132,24 @@ def test_defect_is_70() -> None:
     assert "ZeroDivisionError" in done.stderr
 
 
+def test_driver_that_is_not_there_is_local() -> None:
+    """A scheme of somebody else's whose probe lacks a module says so and is asked again."""
+    done = with_probe("import no_such_driver", "odd://x", "--timeout", "1s")
+    assert done.status == 124
+    assert "odd:// needs a module that is not here: No module named 'no_such_driver'" in done.stderr
+    assert "[local]" in done.stderr
+
+
+def test_lean_start_looks_for_no_packages() -> None:
+    """Where no installed package can be seen, an unknown scheme does not load what looks for them."""
+    script = (
+        f"import sys; sys.path.insert(0, {str(SOURCE)!r}); from service_precheck import schemes; "
+        "assert schemes.load('nosuch') is None; assert 'http' in schemes.names(); "
+        "sys.exit('importlib.metadata' in sys.modules)"
+    )
+    assert run(command=[sys.executable, "-IS", "-c", script]).status == 0
+
+
 @pytest.mark.parametrize("page", ['{"status": "U', '{"status" "UP"}', '{"status": "\\x"}'])
 def test_broken_json_is_the_dependency_s(enter: Enter, page: str) -> None:
     """A page of broken JSON is no defect of ours, in a process that never loaded `json` either."""

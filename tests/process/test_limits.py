@@ -211,11 +211,19 @@ def test_no_descriptor_is_leaked(closed: str) -> None:
 
 
 def test_threads_are_made_on_demand(closed: str) -> None:
-    """One target takes the main thread and one more; N that are asked at once take N, 128 at most."""
+    """A lone target's first look takes the main thread, the next ones one more; N that are asked at once
+    take N, 128 at most."""
     with Gate(closed) as gate:
         gate.wait_output("[refused]")
+        end = time.monotonic() + 20
+        while len(gate.threads()) < 2 and time.monotonic() < end:
+            time.sleep(0.02)
+        time.sleep(0.2)
         assert len(gate.threads()) == 2
     with Full() as full:
+        with Gate(f"127.0.0.1:{full.port}") as gate:
+            time.sleep(0.5)
+            assert len(gate.threads()) == 1
         for count, threads in ((7, 8), (300, 129)):
             targets = [f"127.0.0.1:{full.port}#name=n{n}" for n in range(count)]
             with Gate(*targets) as gate:
