@@ -234,7 +234,9 @@ def show(world: World, duration: float, environment: Mapping[str, str]) -> int:
     )
     threading.Thread(target=world.grow, args=(duration,), daemon=True).start()
     try:
-        status = gate.wait()
+        # In slices: a signal just before a wait is heard only after it.
+        while (status := gate.poll()) is None:
+            time.sleep(0.05)
     except KeyboardInterrupt:
         _stop(gate, signal.SIGINT)
         return INTERRUPTED
