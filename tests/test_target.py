@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import json
+import re
 import string
+import urllib.parse
 from collections.abc import Callable
 
 import pytest
@@ -445,6 +450,36 @@ def test_no_mutation_shows_a_secret(place: str, mutations: list[tuple[float, str
     text = text.replace("{}", CANARY)
     for shown in said(text):
         assert CANARY not in shown
+
+
+@pytest.mark.parametrize(
+    "secret", ["p@ss w/rd", 'qu"ote\\back', "Zq7<&>'it", "grüße-an-alle", "100%+/=sure", "plain42"]
+)
+def test_a_secret_that_a_server_encoded_is_masked(secret: str) -> None:
+    """What servers make of a secret is masked, too: percent-encoded, in JSON, in HTML, in base64."""
+    parse(f"http://user:{urllib.parse.quote(secret, safe='')}@host/")
+    in_base64 = base64.b64encode(secret.encode()).decode()
+    for repeated in (
+        urllib.parse.quote(secret, safe=""),
+        re.sub("%..", lambda code: code[0].lower(), urllib.parse.quote(secret, safe="")),
+        urllib.parse.quote_plus(secret),
+        urllib.parse.quote(secret, safe="!*'()"),
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+        json.dumps(secret)[1:-1].replace("/", "\\/"),
+        html.escape(secret).replace("&#x27;", "&#39;"),
+        in_base64.rstrip("="),
+        base64.urlsafe_b64encode(secret.encode()).decode().rstrip("="),
+    ):
+        seen = model.redacted(f"denied: {repeated}, sorry")
+        assert seen == "denied: ***, sorry", repeated
+
+
+def test_a_querys_secret_is_masked_as_the_server_reads_it() -> None:
+    """The value of a query is masked as it was written and as it was meant."""
+    parse("http://host/?token=s3%2Bcr%C3%A9t+x%zz")
+    assert model.redacted("no s3%2Bcr%C3%A9t+x%zz") == "no ***"
+    assert model.redacted("no s3+crét x%zz.") == "no ***."
 
 
 def test_a_secret_that_parsed_is_masked_everywhere() -> None:

@@ -72,12 +72,58 @@ _secrets: set[str] = set()
 def keep_secret(value: str) -> str:
     """Mask `value` from now on in every verdict and mistake of this process; gives it back.
 
-    Servers repeat what they were sent, so masking what we show of a target is not enough. Values of
-    less than three characters are not masked: every text would be full of holes.
+    Servers repeat what they were sent, so masking what we show of a target is not enough. What a server
+    makes of it is masked too: percent-encoded, in JSON or HTML, in base64. Values of less than three
+    characters are not masked: every text would be full of holes.
     """
-    if len(value) >= 3:
+    if len(value) >= 3 and value not in _secrets:
         _secrets.add(value)
+        _secrets.update(_spellings(value))
     return value
+
+
+# What encoders of URLs leave as it is: all of them the first, JavaScript's the next, Go's for a path the last.
+_LEFT_AS_IS = ("-._~", "-._~!*'()", "-._~$&+=:@")
+_IN_JSON = {'"': '\\"', "\\": "\\\\", "/": "\\/", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_IN_HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;"}
+
+
+def _spellings(value: str) -> set[str]:
+    """What a value looks like where others wrote it down."""
+    from binascii import b2a_base64
+
+    raw = value.encode("utf-8", "surrogateescape")
+    encoded = b2a_base64(raw, newline=False).decode("ascii").rstrip("=")
+    found = {encoded, encoded.replace("+", "-").replace("/", "_")}
+    if value.isascii() and value.isalnum():
+        return found
+    for form in ("%{:02X}", "%{:02x}"):
+        for kept in _LEFT_AS_IS:
+            percent = "".join(
+                chr(byte)
+                if chr(byte) in kept or (byte < 128 and chr(byte).isalnum())
+                else form.format(byte)
+                for byte in raw
+            )
+            found |= {percent, percent.replace("%20", "+")}
+    for plain in ("", "/"):
+        escaped = "".join(c if c == plain else _IN_JSON.get(c, c) for c in value)
+        found.add(escaped)
+        found.add("".join(c if c.isascii() else f"\\u{ord(c):04x}" for c in escaped))
+    found.add("".join(_IN_HTML.get(c, c) for c in value))
+    return found
+
+
+def percent_decoded(text: str) -> str:
+    """`text` with its percent-encoding undone, as far as there is any."""
+    first, *rest = text.encode("utf-8", "surrogateescape").split(b"%")
+    decoded = first
+    for part in rest:
+        try:
+            decoded += bytes.fromhex(part[:2].decode("ascii").ljust(2, "-")) + part[2:]
+        except ValueError:
+            decoded += b"%" + part
+    return decoded.decode("utf-8", "replace")
 
 
 def redacted(text: str) -> str:

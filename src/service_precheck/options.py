@@ -21,7 +21,7 @@ from .kinds import (
     read_duration,
     write_duration,
 )
-from .model import Frozen, Verdict, keep_secret, printable
+from .model import Frozen, Verdict, keep_secret, percent_decoded, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -221,8 +221,10 @@ class Target(Frozen):
         keep_secret(password)
         for pair in query.split("&") if query else ():
             key, equals, value = pair.partition("=")
-            if len(value if equals else key) > 5:
-                keep_secret(value if equals else key)
+            secret = value if equals else key
+            if len(secret) > 5:
+                keep_secret(secret)
+                keep_secret(percent_decoded(secret.replace("+", " ")))
         self._set(
             scheme=scheme,
             host=host,
