@@ -8,6 +8,7 @@ signal's number, in every phase, whatever other threads do.
 from __future__ import annotations
 
 import _signal
+import _thread
 import posix as os
 import time
 
@@ -21,7 +22,9 @@ ENDING = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP)
 children: set[int] = set()
 # Threads between starting a command and naming it among `children`: nothing is reaped meanwhile, since
 # what has ended could be theirs.
-starting: set[object] = set()
+starting: set[int] = set()
+# The signal that came to a thread while it was starting one, by thread.
+_put_off: dict[int, int] = {}
 # Set once the end has begun: no command is started any more, since nobody would kill it.
 ended = False
 # Called with the signal's number before the end. They must not block.
@@ -44,12 +47,32 @@ def held() -> bool:
 
 
 def _end(number: int, _frame: object) -> None:
+    here = _thread.get_ident()
+    if here in starting:
+        # It is this very thread that has to name the command, so that it can be killed.
+        _put_off.setdefault(here, number)
+        return
     try:
         for say in last_words:
             say(number)
     finally:
         kill_children()
         os._exit(128 + number)  # noqa: SLF001 the name means: without the interpreter's own end
+
+
+def begin_start() -> bool:
+    """This thread is about to start a command: False if none may be, since we end. `end_start` must follow."""
+    starting.add(_thread.get_ident())
+    return not ended
+
+
+def end_start() -> None:
+    """This thread has named its command among `children`, or has none. A signal that came meanwhile counts now."""
+    here = _thread.get_ident()
+    starting.discard(here)
+    number = _put_off.pop(here, None)
+    if number is not None:
+        _end(number, None)
 
 
 def kill_children() -> None:

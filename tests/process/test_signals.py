@@ -12,7 +12,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -225,6 +225,29 @@ def test_the_child_and_its_group_are_dead(number: int, status: int, tmp_path: Pa
     groups = [int(path.name) for path in tmp_path.iterdir()]
     assert groups
     assert not any(map(alive, groups))
+
+
+def test_a_command_that_is_just_being_started_is_killed(tmp_path: Path) -> None:
+    """fault 39: a signal that comes while the kernel starts a command does not leave it behind."""
+    program = tmp_path / "slow-to-leave"
+    program.symlink_to("/bin/sleep")
+    for _ in range(10):
+        with Gate(f"exec://{program}#arg=1000") as gate:
+            children = Path(f"/proc/{gate.pid}/task/{gate.pid}/children")
+            # A busy look: what is to be met takes less than a millisecond.
+            until = time.monotonic() + SOON
+            while not children.read_text() and time.monotonic() < until:
+                pass
+            gate.signal(signal.SIGTERM)
+            assert gate.wait(SOON).status == 143
+    left = []
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if process.read_bytes().startswith(bytes(program)):
+                left.append(int(process.parent.name))
+    for number in left:
+        os.kill(number, signal.SIGKILL)
+    assert not left
 
 
 def test_each_ending_signal_has_its_status() -> None:

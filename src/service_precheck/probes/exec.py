@@ -93,9 +93,8 @@ def _start(path: str, arguments: tuple[str, ...], output: int) -> int:
         (os.POSIX_SPAWN_DUP2, output, 1),
         (os.POSIX_SPAWN_DUP2, output, 2),
     )
-    signals.starting.add(me := object())
     try:
-        if signals.ended:
+        if not signals.begin_start():
             raise blocked("local", f"{path} was not started: the gate ends")
         child = os.posix_spawn(
             path,
@@ -119,7 +118,7 @@ def _start(path: str, arguments: tuple[str, ...], output: int) -> int:
     except (OSError, ValueError) as error:
         raise _not_run(path, error) from error
     finally:
-        signals.starting.discard(me)
+        signals.end_start()
     return child
 
 
