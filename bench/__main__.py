@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import contextlib
 import datetime
 import json
 import os
 import platform
 import resource
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -86,6 +88,15 @@ def main() -> int:
         print(_header(machine))
         failures |= field.missing
 
+        together = [name for name in chosen if name in TOGETHER]
+        standing = threading.Barrier(max(1, len(together)))
+
+        def set_up() -> None:
+            with contextlib.suppress(threading.BrokenBarrierError):
+                standing.wait()
+
+        field.set_up = set_up
+
         def measure(name: str) -> None:
             rows: list[Row] = []
             try:
@@ -95,13 +106,14 @@ def main() -> int:
             # What skips a test of the bed keeps a measure from being made.
             except (Failed, AssertionError, OSError, pytest.skip.Exception) as error:
                 failures[name] = f"{error.__class__.__name__}: {error}"
+                if name in TOGETHER:
+                    standing.abort()
             sections[name] = rows
             print(_section(name, rows), flush=True)
 
         for name in chosen:
             if name in ALONE:
                 measure(name)
-        together = [name for name in chosen if name in TOGETHER]
         with concurrent.futures.ThreadPoolExecutor(max(1, len(together))) as pool:
             for future in [pool.submit(measure, name) for name in together]:
                 future.result()

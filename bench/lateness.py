@@ -18,6 +18,7 @@ from tests.bed.nameservers import Unbound
 
 NAMED = (GATE, WAIT4X, NSLOOKUP, GETADDRINFO)
 PORTED = (GATE, WAIT4X, WAIT_FOR_IT)
+HELD = "db-0.db.shop"
 
 Steps = list[tuple[float, Callable[[], None]]]
 
@@ -42,6 +43,10 @@ class Moment:
         self.after = after
         self.at = 0.0
         self.runs: dict[str, Run] = {}
+
+    def was_waited_for(self) -> bool:
+        """Whether all began about when they were meant to, and not after what they waited for."""
+        return all(self.at - run.began > 0.9 * self.after for run in self.runs.values())
 
 
 def lateness(field: Field, *, quick: bool) -> Iterator[Row]:
@@ -69,6 +74,7 @@ def lateness(field: Field, *, quick: bool) -> Iterator[Row]:
                 moment = Moment(after)
                 found[kind].append(moment)
                 steps += _moment(scene.launcher, kinds[kind], target, moment, begins, up, draw)
+        field.set_up()
         play(steps)
         for moments in found.values():
             for moment in moments:
@@ -77,7 +83,12 @@ def lateness(field: Field, *, quick: bool) -> Iterator[Row]:
     early = Goal(0.15, WAIT4X)
     for kind, moments in found.items():
         for low, high, text in ((2, 8, "2 to 8 s"), (8, 60, "8 to 60 s"), (60, 300, "60 to 299 s")):
-            chosen = [moment for moment in moments if low <= moment.after < high]
+            drawn = [moment for moment in moments if low <= moment.after < high]
+            chosen = [moment for moment in drawn if moment.was_waited_for()]
+            late = len(drawn) - len(chosen)
+            note = (
+                f"{late} of {len(drawn)} left out: the machine was too busy to start them on time."
+            )
             if chosen:
                 goals = [early] if low == 2 else []
                 goals.append(Goal(1000.0, subject=GATE, figure="max"))
@@ -91,6 +102,7 @@ def lateness(field: Field, *, quick: bool) -> Iterator[Row]:
                     },
                     *goals,
                     paired=False,
+                    note=note if late else "",
                 )
 
 
@@ -124,9 +136,14 @@ def queries(field: Field, *, quick: bool) -> Iterator[Row]:
     connected: dict[str, list[float]] = {}
     spent: dict[str, list[float]] = {}
     with contextlib.ExitStack() as stack:
+        scenes = {
+            rival: stack.enter_context(pod())
+            for rival in dict.fromkeys((*NAMED, *PORTED))
+            if field.of(NAME, rival) or field.of(PORT, rival)
+        }
+        field.set_up()
         waiting = []
-        for rival in dict.fromkeys((*NAMED, *PORTED)):
-            scene = stack.enter_context(pod())
+        for rival, scene in scenes.items():
             ports = stack.enter_context(Ports(scene.world, 1))
             runs = [
                 scene.launcher.start(command(name))
@@ -242,6 +259,7 @@ def negative_cache(field: Field, *, quick: bool) -> Iterator[Row]:
                     functools.partial(scene.publish, name),
                     draw,
                 )
+        field.set_up()
         play(steps)
         watches = [
             (
@@ -281,48 +299,45 @@ def dead_resolver(field: Field, *, quick: bool) -> Iterator[Row]:
     rounds = 3 if quick else 7
     rivals = field.of(NAME, *NAMED)
     took: dict[str, list[float]] = {rival: [] for rival in rivals}
-    with pod(servers=(DEAD, RESOLVER)) as scene:
-        scene.world.drop(DEAD)
-        scene.publish("db-0.db.shop")
-        for _ in range(2 if quick else rounds):
-            # All at once: they only wait.
-            runs = {
-                rival: scene.launcher.start(command("db-0.db.shop"))
-                for rival, command in rivals.items()
-            }
-            for rival, run in runs.items():
-                scene.launcher.good(run)
-                took[rival].append((run.ended - run.began) * MILLI)
-    yield Row(
-        "dead/first",
-        "start to exit, first of two resolvers dead, a name that holds",
-        "ms",
-        took,
-    )
     late: dict[str, list[float]] = {rival: [] for rival in rivals}
     draw = random.Random()
     with contextlib.ExitStack() as stack:
-        waiting = []
+        half = stack.enter_context(pod(servers=(DEAD, RESOLVER)))
+        half.world.drop(DEAD)
+        half.publish(HELD)
+        scenes = [stack.enter_context(pod()) for _ in range(rounds)]
+        field.set_up()
+        for _ in range(2 if quick else rounds):
+            # All at once: they only wait.
+            runs = {rival: half.launcher.start(command(HELD)) for rival, command in rivals.items()}
+            for rival, run in runs.items():
+                half.launcher.good(run)
+                took[rival].append((run.ended - run.began) * MILLI)
+        yield Row(
+            "dead/first",
+            "start to exit, first of two resolvers dead, a name that holds",
+            "ms",
+            took,
+        )
+        moments: list[tuple[Pod, Moment]] = []
         steps: Steps = []
-        for place in range(rounds):
-            scene = stack.enter_context(pod())
+        for place, scene in enumerate(scenes):
             scene.world.drop(RESOLVER)
-            scene.publish("db-0.db.shop")
+            scene.publish(HELD)
             moment = Moment(draw.uniform(5, 10) if quick else draw.uniform(8, 30))
-
-            def revive(scene: Pod = scene) -> float:
-                scene.world.clear()
-                return time.monotonic()
-
-            steps += _moment(
-                scene.launcher, rivals, "db-0.db.shop", moment, 0.5 * place, revive, draw
-            )
-            waiting.append((scene, moment))
+            up = functools.partial(_revived, scene)
+            steps += _moment(scene.launcher, rivals, HELD, moment, 0.5 * place, up, draw)
+            moments.append((scene, moment))
         play(steps)
-        for scene, moment in waiting:
+        for scene, moment in moments:
             for rival, run in moment.runs.items():
                 scene.launcher.good(run)
                 late[rival].append((run.ended - moment.at) * MILLI)
     yield Row(
         "dead/all", "lateness after the only resolver comes back, a name that holds", "ms", late
     )
+
+
+def _revived(scene: Pod) -> float:
+    scene.world.clear()
+    return time.monotonic()

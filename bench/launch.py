@@ -62,6 +62,7 @@ def start(token, argv, env, groups):
     tokens[pid] = token
     os.write(1, b"start %d %d %.6f\n" % (token, pid, began))
 
+os.write(1, b"ready\n")
 poll = select.poll()
 poll.register(0, select.POLLIN)
 poll.register(wake, select.POLLIN)
@@ -122,9 +123,15 @@ class Launcher:
             [*words, PYTHON, "-I", "-S", "-c", PARENT],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=self._log,
             env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "LOG": self._log.name},
             start_new_session=True,
         )
+        assert self._popen.stdout is not None
+        # Namespaces and mounts take their time on a busy machine, and what is asked for has to start
+        # when it is asked for.
+        if not self._popen.stdout.readline():
+            raise Failed(f"no parent process could be started: {self.tail()}")
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         return self

@@ -77,6 +77,8 @@ class Field:
     def __init__(self, wanted: Sequence[str] = ()) -> None:
         self.rivals: dict[str, Rival] = {}
         self.missing: dict[str, str] = {}
+        # Measures that run together call it once their scenes stand, and go on when all do.
+        self.set_up: Callable[[], object] = int
         self._folder = tempfile.TemporaryDirectory(prefix="bench-rivals-")
         makers: dict[str, Callable[[], Rival]] = {
             GATE: self._gate,
