@@ -23,6 +23,8 @@ __all__ = ["Group", "Node", "leaves", "lines", "parse", "parse_all"]
 GROUP_OPTIONS = (NAME, TIMEOUT)
 
 MOST_TARGETS = 10_000
+# What is told at once; there may be more.
+MOST_MISTAKES = 100
 LONGEST = 65_536
 _ZONE_MARKS = {ord(mark): "x" for mark in "-_."}
 _NAME_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._"
@@ -44,7 +46,7 @@ def parse_all(texts: Iterable[tuple[str, str]]) -> Group:
         mistakes += [mistake.at(place) for mistake in reader.mistakes]
         if node is not None:
             members.append(node)
-        if len(members) > MOST_TARGETS or len(mistakes) > 100:
+        if len(members) > MOST_TARGETS or len(mistakes) > MOST_MISTAKES:
             break
     if len(members) > MOST_TARGETS:
         mistakes.append(Mistake("", f"more than {MOST_TARGETS} targets"))
@@ -117,6 +119,9 @@ class _Reader:
         return None if self.mistakes else node
 
     def _wrong(self, given: str, wrong: str, right: str) -> None:
+        if len(self.mistakes) > MOST_MISTAKES:
+            # Masking each of thousands in a long target would take minutes.
+            return
         from .masking import hide, mask
 
         harmless = self.harmless - self.secret
@@ -233,6 +238,8 @@ class _Reader:
         name, colon_slashes, rest = front.partition("://")
         bare = not colon_slashes
         if bare:
+            if self._misses_slashes(front):
+                return None
             # What has a port is a connection; `[::1]` and `::1` are addresses either way.
             name = "tcp" if ":" in front.rpartition("]")[2] else "dns"
             rest = front
@@ -264,6 +271,17 @@ class _Reader:
             for wrong in scheme.check(target):
                 self._wrong(raw, wrong, f"see the options of {scheme.name}://")
         return None if len(self.mistakes) > before else target
+
+    def _misses_slashes(self, front: str) -> bool:
+        """Whether a scheme's `://` was written `:/`, `/` or `//`."""
+        word, _, behind = front.partition("/")
+        name = word.removesuffix(":").lower()
+        if not behind or name not in schemes.BUILT_IN:
+            return False
+        root = "/" if name in ("unix", "file", "exec") else ""
+        right = f"{name}://{root}{behind.lstrip('/')}"
+        self._wrong(front, f"{name} is a scheme, and no :// follows it", right)
+        return True
 
     def _place(self, raw: str, rest: str, scheme: Scheme, bare: bool) -> dict[str, object]:
         """What stands behind the scheme, as the fields of a Target."""

@@ -94,6 +94,14 @@ def test_allow_empty_opens() -> None:
     assert run(env={"PRECHECK_ALLOW_EMPTY": "true"}).status == 0
 
 
+def test_thousands_of_mistakes_are_not_all_told() -> None:
+    """A long group whose every member is wrong is told of by its first hundred mistakes, soon."""
+    done = run(f"all({','.join(f'h{number}:xy' for number in range(3000))})")
+    assert done.status == 2
+    assert "101 mistakes" in done.stderr
+    assert "'xy' is no port" in done.stderr
+
+
 # The gate with a scheme of its own, whose probe is given as a function body.
 SCHEME = """
 import sys
