@@ -53,6 +53,7 @@ def test_no_verb_is_a_mistake_that_helps() -> None:
     [
         ("chek", "there is no verb 'chek'; did you mean check?"),
         ("causs", "there is no verb 'causs'; did you mean causes?"),
+        ("schemes", "there is no verb 'schemes'; precheck --help lists them"),
         ("zzz", "there is no verb 'zzz'; precheck --help lists them"),
         ("a\x1b[31m", "there is no verb 'a\\\\x1b[31m'; precheck --help lists them"),
     ],
@@ -72,6 +73,26 @@ def test_reader_that_leaves_is_no_error() -> None:
     )
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [(["--help"], 0), (["causes"], 0), (["check", "localhost"], 0), (["check", "file:///no"], 1)],
+)
+def test_full_or_closed_output_changes_no_status(words: list[str], status: int) -> None:
+    """What cannot be written is left out: the exit status is that of what was found (fault 44)."""
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*TOOLBOX, *words], stdout=full, stderr=subprocess.PIPE, timeout=50, check=False
+        )
+    assert (done.returncode, done.stderr) == (status, b"")
+    closed = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$@" >&-', "sh", *TOOLBOX, *words],
+        stderr=subprocess.PIPE,
+        timeout=50,
+        check=False,
+    )
+    assert (closed.returncode, closed.stderr) == (status, b"")
 
 
 def test_a_verb_loads_no_other() -> None:

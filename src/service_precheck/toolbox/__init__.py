@@ -5,8 +5,13 @@ The gate itself is `service-precheck`, with no verbs, so that any word can be a 
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TextIO
 
 VERBS = {
     "check": "ask each target once and print every verdict",
@@ -30,10 +35,37 @@ def help_text() -> str:
     )
 
 
+class _Output(io.StringIO):
+    """Standard output, written when it is flushed. That it is full or closed is no error."""
+
+    def __init__(self, output: TextIO | None) -> None:
+        super().__init__()
+        # None where it was closed from the start.
+        self._output = output
+
+    def flush(self) -> None:
+        """Write what was gathered. Raises BrokenPipeError when nobody reads on."""
+        said = self.getvalue()
+        self.seek(0)
+        self.truncate()
+        if self._output is None:
+            return
+        try:
+            self._output.write(said)
+            self._output.flush()
+        except OSError as error:
+            # The interpreter's own flush would complain.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._output.fileno())
+            if isinstance(error, BrokenPipeError):
+                raise
+
+
 def main() -> int:
     """Run the verb that the command line names; give the exit status."""
     arguments = sys.argv[1:]
     verb = arguments[0] if arguments else ""
+    output = sys.stdout
+    sys.stdout = _Output(output)
     try:
         if verb in ("-h", "--help", "help"):
             sys.stdout.write(help_text())
@@ -52,9 +84,10 @@ def main() -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Nobody reads on (`precheck causes | head`); the interpreter's own flush would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # `precheck causes | head`
         return BROKEN_PIPE
+    finally:
+        sys.stdout = output
     return status
 
 
@@ -78,6 +111,6 @@ def _no_such(verb: str) -> str:
 
     from ..model import printable
 
-    near = get_close_matches(verb, VERBS, 1, 0.5)
+    near = get_close_matches(verb, VERBS, 1, 0.6)
     right = f"did you mean {near[0]}?" if near else "precheck --help lists them"
     return f"precheck: there is no verb {printable(verb, 60)!r}; {right}\n"
