@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 _IN_ADDRESSES = frozenset("0123456789abcdefABCDEF:.[]")
+# Where the grammar takes a target apart.
+_CUTS = frozenset("/?:@#,() ")
+_MOST_CUTS = 24
 
 
 def mask(text: str, harmless: Collection[str]) -> str:
@@ -64,9 +67,33 @@ def _words(text: str) -> set[str]:
     return {word for word in spaced.split() if len(word) > 2}
 
 
+def _taken(text: str, shown: str) -> list[str]:
+    """The runs of `text` that stand as `***` in what is `shown` of it."""
+    first, *pieces = shown.split("***")
+    runs = []
+    at = len(first)
+    for number, piece in enumerate(pieces, 1):
+        last = number == len(pieces)
+        end = len(text) - len(piece) if last else text.find(piece, at) if piece else at
+        runs.append(text[at : end if end >= at else len(text)])
+        at = max(end, at) + len(piece)
+    return runs
+
+
+def _parts(run: str) -> set[str]:
+    """The whole of a secret, and what is left of it where the grammar cuts: a message shows either."""
+    cuts = [-1, *[i for i, c in enumerate(run) if c in _CUTS][:_MOST_CUTS], len(run)]
+    parts = {run[cuts[i] + 1 : end] for i in range(len(cuts)) for end in cuts[i + 1 :]}
+    return {form for part in parts if len(part) > 2 for form in (part, repr(part)[1:-1])}
+
+
 def hide(said: str, text: str, harmless: Collection[str]) -> str:
-    """What is `said` of a target's `text`, without the words that `mask` takes from it."""
-    for word in sorted(_words(text) - _words(mask(text, harmless)), key=len, reverse=True):
+    """What is `said` of a target's `text`, without what `mask` takes from it: neither whole nor as words."""
+    shown = mask(text, harmless)
+    parts = {part for run in _taken(text, shown) for part in _parts(run)}
+    for part in sorted(parts, key=len, reverse=True):
+        said = said.replace(part, "***")
+    for word in sorted(_words(text) - _words(shown), key=len, reverse=True):
         said = said.replace(word, "***")
     return said
 
@@ -75,7 +102,7 @@ def nearest(name: str, known: tuple[str, ...], form: str) -> str:
     """The known name that is most like `name`, in `form`; all of them where none is."""
     from difflib import get_close_matches
 
-    near = get_close_matches(name[:80].lower(), known, 1, 0.5)
+    near = get_close_matches(name[:80].lower(), known, 1, 0.6)
     if near:
         return f"did you mean {form.format(near[0])}?"
     return f"known are: {', '.join(known)}"
