@@ -37,3 +37,7 @@ if not TYPE_CHECKING:
         from . import library
 
         return getattr(library, name)
+
+    def __dir__() -> list[str]:
+        # What is not loaded yet is there all the same, for those who look around in a shell.
+        return [*globals(), *__all__]

@@ -363,5 +363,8 @@ def test_every_public_name_is_there_and_known_to_type_checkers() -> None:
         for alias in node.names
     }
     assert told - {"library"} == set(service_precheck.__all__)
+    code = "import service_precheck; print(*dir(service_precheck))"
+    fresh = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(service_precheck.__all__) <= set(fresh.stdout.split())
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         service_precheck.nonsense  # type: ignore[attr-defined]  # noqa: B018
