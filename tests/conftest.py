@@ -10,11 +10,16 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
 pytest_plugins = ["tests.bed.fixtures"]
+
+# How long an example takes says how busy the machine is, not whether it holds.
+settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("project")
 
 IN_CI = os.environ.get("CI") == "true"
 

@@ -237,6 +237,7 @@ class Gate:
                 len(self._leaves) == 1
                 and not leaf.attempts
                 and signals.held()
+                and not leaf.target.reads_files()
                 and self._until(now) > now + leaf.limit
             )
             self._workers.submit(leaf, self._work(leaf), here=here)

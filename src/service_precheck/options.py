@@ -274,6 +274,13 @@ class Target(Frozen):
         """Whether a flag is set."""
         return self.option(name) is True
 
+    def reads_files(self) -> bool:
+        """Whether an attempt touches files: they may lie on a server that hangs, past every deadline."""
+        rows = (self.scheme.option(name) for name, _ in self.given)
+        return self.scheme.form == "path" or any(
+            row is not None and (row.kind is PATH or row.name.endswith("-file")) for row in rows
+        )
+
     def where(self) -> str:
         """`host:port`, with brackets around an IPv6 address; the host alone without a port."""
         host = f"[{self.host}]" if ":" in self.host else self.host

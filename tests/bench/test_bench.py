@@ -154,7 +154,7 @@ def test_a_quick_run_writes_what_it_found(tmp_path: Path) -> None:
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, env=dict(os.environ))
     assert done.returncode == 0, done.stdout + done.stderr
     data = json.loads((tmp_path / "results.json").read_text())
-    rows = {row["key"]: row for row in data["rows"]}
+    rows = {row["key"]: row for row in data["sections"]["cost"]["rows"]}
     assert {"cpu/name", "cpu/port", "cpu/page", "cpu/https-ca"} <= set(rows)
     for row in rows.values():
         assert all(value > 0 for value in row["samples"]["service-precheck"])

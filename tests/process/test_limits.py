@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -399,3 +400,12 @@ def test_attempts_are_exact() -> None:
     # One may be on its way when time runs out.
     assert down <= asked.count("/") <= down + 1
     assert (sum("ready: up" in line for line in told), asked.count("/ready")) == (1, 1)
+
+
+def test_file_that_never_answers(tmp_path: Path) -> None:
+    """A lone target whose certificates stand in a pipe that nobody writes still meets its time limit."""
+    pipe = tmp_path / "ca"
+    os.mkfifo(pipe)
+    with Server(hang) as server:
+        done = run(f"tls://localhost:{server.port}#ca={pipe}", "--timeout=500ms")
+    assert done.status == 124
