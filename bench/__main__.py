@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import resource
+import subprocess
 import sys
 import threading
 import time
@@ -25,7 +26,7 @@ import pytest
 
 from bench import cost, draw, lateness, many, signals
 from bench.launch import Failed
-from bench.results import Row, as_json, table
+from bench.results import Row, as_json, from_json, table
 from bench.rivals import ALL, Field
 
 OUTPUT = Path(__file__).resolve().parents[1] / "docs" / "benchmarks"
@@ -68,7 +69,9 @@ def main() -> int:
     parser.add_argument(
         "--rival", action="append", choices=ALL, help="leave out others; repeatable"
     )
-    parser.add_argument("--output", type=Path, help="where to write results (a full run: docs)")
+    parser.add_argument(
+        "--output", type=Path, help="where to write results, beside older ones (a full run: docs)"
+    )
     options = parser.parse_args()
     if os.geteuid() != 0:
         print("bench: needs root, for network namespaces and cgroups", file=sys.stderr)
@@ -80,8 +83,8 @@ def main() -> int:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
-    began, busy = time.monotonic(), _jiffies()
-    sections: dict[str, list[Row]] = {}
+    began = time.monotonic()
+    sections: dict[str, Section] = {}
     failures: dict[str, str] = {}
     with Field(options.rival or ()) as field:
         machine = _machine(field)
@@ -99,6 +102,7 @@ def main() -> int:
 
         def measure(name: str) -> None:
             rows: list[Row] = []
+            before = _jiffies()
             try:
                 for row in (ALONE | TOGETHER)[name](field, quick=options.quick):
                     rows.append(row)
@@ -108,8 +112,8 @@ def main() -> int:
                 failures[name] = f"{error.__class__.__name__}: {error}"
                 if name in TOGETHER:
                     standing.abort()
-            sections[name] = rows
-            print(_section(name, rows), flush=True)
+            sections[name] = Section(name, _noise(before), rows)
+            print(sections[name].text(), flush=True)
 
         for name in chosen:
             if name in ALONE:
@@ -117,36 +121,51 @@ def main() -> int:
         with concurrent.futures.ThreadPoolExecutor(max(1, len(together))) as pool:
             for future in [pool.submit(measure, name) for name in together]:
                 future.result()
-    machine["minutes"] = round((time.monotonic() - began) / 60, 1)
-    machine |= _noise(busy)
-    told = f"Took {machine['minutes']} minutes; {machine['noise']}.\n"
+    told = f"Took {(time.monotonic() - began) / 60:.1f} minutes.\n"
     told += "".join(f"\nNot measured: {name}: {why}\n" for name, why in failures.items())
     print(told)
     if output is not None:
-        ordered = {name: sections[name] for name in names if name in sections}
-        _write(output, machine, ordered, told)
+        _write(output, machine, sections)
     return 1 if failures else 0
 
 
-def _section(name: str, rows: list[Row]) -> str:
-    return f"\n## {TITLES[name]}\n\n{table(rows) if rows else 'not measured'}"
+class Section:
+    """The rows of one measure, and how the machine was meanwhile."""
+
+    def __init__(self, name: str, noise: str, rows: list[Row]) -> None:
+        self.name = name
+        self.noise = noise
+        self.rows = rows
+
+    def text(self) -> str:
+        """Its heading and table."""
+        shown = table(self.rows) if self.rows else "not measured"
+        return f"\n## {TITLES[self.name]}\n\n{shown}\n{self.noise}\n"
+
+    def as_json(self) -> dict[str, object]:
+        """As it is written down."""
+        return {"noise": self.noise, "rows": [as_json(row) for row in self.rows]}
 
 
-def _write(
-    folder: Path, machine: dict[str, object], sections: dict[str, list[Row]], told: str
-) -> None:
+def _write(folder: Path, machine: dict[str, object], sections: dict[str, Section]) -> None:
+    """Write what was measured beside what was measured before and not now."""
     folder.mkdir(parents=True, exist_ok=True)
-    data = {
-        "machine": machine,
-        "rows": [as_json(row) for rows in sections.values() for row in rows],
+    data = folder / "results.json"
+    kept = json.loads(data.read_text())["sections"] if data.exists() else {}
+    known = {
+        name: Section(name, section["noise"], [from_json(row) for row in section["rows"]])
+        for name, section in kept.items()
     }
-    (folder / "results.json").write_text(json.dumps(data, indent=1) + "\n")
-    text = f"# Results\n\n{_header(machine)}\n{told}"
-    for name, rows in sections.items():
-        text += _section(name, rows)
-        for file, picture in draw.pictures(name, rows).items():
+    known |= sections
+    ordered = [known[name] for name in TITLES if name in known]
+    written = {"machine": machine, "sections": {each.name: each.as_json() for each in ordered}}
+    data.write_text(json.dumps(written, indent=1) + "\n")
+    text = f"# Results\n\n{_header(machine)}"
+    for section in ordered:
+        text += section.text()
+        for file, picture in draw.pictures(section.name, section.rows).items():
             (folder / file).write_text(picture)
-            text += f"\n![{TITLES[name]}]({file})\n"
+            text += f"\n![{TITLES[section.name]}]({file})\n"
     (folder / "results.md").write_text(text)
 
 
@@ -162,12 +181,17 @@ def _machine(field: Field) -> dict[str, object]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "commit": subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--exclude=*"],
+            cwd=OUTPUT.parents[1],
+            capture_output=True,
+            text=True,
+        ).stdout.strip(),
         "cpu": f"{os.cpu_count()} cores, {model}",
         "memory": f"{memory:.0f} GiB",
         "kernel": platform.release(),
         "system": platform.freedesktop_os_release().get("PRETTY_NAME", "?"),
         "rivals": {rival.name: rival.version for rival in field.rivals.values()},
-        "load before": os.getloadavg()[0],
     }
 
 
@@ -186,15 +210,15 @@ def _jiffies() -> list[int]:
     return [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
 
 
-def _noise(before: list[int]) -> dict[str, object]:
+def _noise(before: list[int]) -> str:
     spent = [after - was for after, was in zip(_jiffies(), before, strict=True)]
     total = sum(spent) or 1
     idle, stolen = (spent[3] + spent[4]) / total, spent[7] / total
-    load = os.getloadavg()[0]
-    return {
-        "load after": load,
-        "noise": f"machine {1 - idle:.0%} busy, {stolen:.1%} of its time stolen, load {load:.1f} at the end",
-    }
+    now = datetime.datetime.now(datetime.UTC)
+    return (
+        f"Until {now:%Y-%m-%d %H:%M} UTC; the machine was {1 - idle:.0%} busy meanwhile, {stolen:.1%} of "
+        f"its time stolen, its load {os.getloadavg()[0]:.1f} at the end."
+    )
 
 
 if __name__ == "__main__":
