@@ -162,7 +162,9 @@ def understand(
             Mistake(
                 "",
                 f"no target: {' and '.join(sources)} {'name' if len(sources) > 1 else 'names'} none",
-                f"{program} TARGET..." + (", or --allow-empty" if "allow-empty" in rows else ""),
+                f"{program} TARGET..."
+                + (", or --allow-empty" if "allow-empty" in rows else "")
+                + "; --help tells more",
             )
         )
     if mistakes:

@@ -127,3 +127,11 @@ def test_dependency_whose_own_time_is_over_says_so(more: list[str]) -> None:
     said = f"{server.address} refused the connection, and its own time is over [refused]"
     assert f"failed: {said}\n" in done.stderr
     assert f"\n  {said}\n" in done.stderr
+
+
+def test_reasons_of_very_many_are_few() -> None:
+    """Of a thousand that block the first are told and the others counted."""
+    told_lines = reasons(tuple(leaf(f"n{n}", "refused", "refused") for n in range(1000)))
+    assert told_lines[0].startswith("  n0")
+    assert told_lines[-1] == "  and 960 more"
+    assert len(told_lines) == 41

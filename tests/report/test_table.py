@@ -89,3 +89,17 @@ def test_wait_of_what_holds_is_when_it_came_to_hold() -> None:
     table = Table((leaf("db"),), 99.0, {("db", "db"): 3.0}, 80, STYLE)
     (row, _) = table.summary(["open"])
     assert "  3 s  " in row.rendered(STYLE)
+
+
+def test_summary_of_very_many_is_short() -> None:
+    """A thousand that block leave the first ones and a count on the screen; those that hold are counted."""
+    states = (
+        *(leaf(f"up{n}") for n in range(500)),
+        *(leaf(f"n{n}", "refused", "no") for n in range(500)),
+    )
+    table = Table(states, 9.0, {}, 80, STYLE)
+    lines = [line.rendered(STYLE) for line in table.summary(["done"])]
+    assert len(lines) < 50
+    assert lines[0].startswith("• waiting n0 ")
+    assert any("and 460 more" in line for line in lines)
+    assert any("500" in line for line in lines)

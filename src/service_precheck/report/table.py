@@ -7,7 +7,7 @@ fits the screen: what holds is counted first, then what is last.
 from __future__ import annotations
 
 from ..model import seconds
-from .words import in_short, name, shown_members, word
+from .words import MOST_TOLD, in_short, name, shown_members, word
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ ASCII_MARKS = {"ready": "+", "waiting": ".", "failed": "x"}
 COLOURS = {"ready": "32", "waiting": "33", "failed": "31", "faint": "2"}
 # Mark, space, the longest word, space.
 LEAD = 10
-# A summary of more than this many rows counts what holds.
-MOST = 200
 
 
 class Style:
@@ -113,10 +111,12 @@ class Table:
     def summary(self, said: list[str]) -> list[Line]:
         """What stays on the screen: how each ended, with reasons in full, and what is said of it all."""
         every, ready = _flattened(self._states), 0
-        if len(every) > MOST:
+        if len(every) > MOST_TOLD:
             every = [row for row in every if row[0] or not row[1].holds]
             ready = sum(state.holds for state in self._states)
-        lines = self._rows(every, whole=True) + self._count(ready)
+        lines = self._rows(every[:MOST_TOLD], whole=True)
+        lines += self._more(len(every) - MOST_TOLD) if len(every) > MOST_TOLD else []
+        lines += self._count(ready)
         for text in said:
             lines += [self._line([("", part)]) for part in wrapped(text, self._columns)]
         return lines

@@ -39,6 +39,10 @@ def why(state: State) -> str:
     return f"{verdict.seen}{', and its own time is over' if late else ''} [{verdict.cause}]"
 
 
+# Dependencies that block whose reasons are told at the end; the others are counted.
+MOST_TOLD = 40
+
+
 def told(state: State, *, short: bool = False) -> str:
     """Name and reason, the name only once; `short` where a group's members are told beside it."""
     called, reason = name(state), in_short(state) if short else why(state)
@@ -62,14 +66,17 @@ def in_short(state: State) -> str:
 
 
 def reasons(states: tuple[State, ...], indent: str = "  ") -> list[str]:
-    """What blocks and what to do about it, members below their group."""
+    """What blocks and what to do about it, members below their group; of very many the first ones."""
     lines = []
-    for state in blocking(states):
+    back = blocking(states)
+    for state in back[:MOST_TOLD]:
         members = shown_members(state)
         lines.append(f"{indent}{told(state, short=True)}")
         if state.verdict is not None and state.verdict.hint and not members:
             lines.append(f"{indent}  hint: {state.verdict.hint}")
         lines += reasons(members, f"{indent}  ")
+    if len(back) > MOST_TOLD:
+        lines.append(f"{indent}and {len(back) - MOST_TOLD} more")
     return lines
 
 
