@@ -204,6 +204,7 @@ def test_programs_that_cannot_be_run_are_ours(
     ):
         verdict = ask(f"exec://{path}")
         assert (verdict.cause, verdict.seen) == ("local", words.format(path))
+    assert "#arg=" in ask(f"exec://{tmp_path}/none at all").hint
     text.chmod(0o755)
     verdict = ask(f"exec://{text}")
     assert (verdict.cause, verdict.seen) == ("local", f"{text} is no program")

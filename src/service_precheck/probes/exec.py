@@ -202,7 +202,8 @@ def _not_run(path: str, error: Exception) -> NotReady:
     if code == errno.ENOENT and os.access(path, os.F_OK):
         return blocked("local", f"{path} names a program in its first line that is not there")
     if code == errno.ENOENT:
-        return blocked("local", f"there is no program {path}")
+        hint = "nothing is split: each argument is an #arg= of its own" if " " in path else ""
+        return blocked("local", f"there is no program {path}", hint)
     if code == errno.ENOEXEC:
         return blocked("local", f"{path} is no program", "a script begins with #! and its program")
     why = os.strerror(code) if code else str(error)
