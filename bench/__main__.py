@@ -199,7 +199,7 @@ def _header(machine: dict[str, object]) -> str:
     rivals = machine["rivals"]
     assert isinstance(rivals, dict)
     lines = [
-        f"{machine['date']}, {machine['cpu']}, {machine['memory']}, Linux {machine['kernel']},"
+        f"{machine['date']}, commit {machine['commit']}, {machine['cpu']}, {machine['memory']}, Linux {machine['kernel']},"
     ]
     lines += [f"{machine['system']}. Each cell: median (least to most).\n"]
     lines += [f"- {name}: {version}" for name, version in rivals.items()]

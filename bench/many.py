@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 
 from bench.lateness import Steps, play
+from bench.launch import Run
 from bench.results import MEBI, MILLI, Goal, Row
 from bench.rivals import GATE, PORT, WAIT4X, Field
 from bench.scene import SILENT, Pod, Ports, pod
@@ -21,6 +22,7 @@ def many(field: Field, *, quick: bool) -> Iterator[Row]:
     rivals = field.of(PORT, GATE, WAIT4X)
     for count, silent in ((100, 0), (1000, 0), (1000, 900)):
         late: dict[str, list[float]] = {rival: [] for rival in rivals}
+        after: dict[str, list[float]] = {rival: [] for rival in rivals}
         cpu: dict[str, list[float]] = {rival: [] for rival in rivals}
         peak: dict[str, list[float]] = {rival: [] for rival in rivals}
         for _ in range(rounds):
@@ -35,22 +37,24 @@ def many(field: Field, *, quick: bool) -> Iterator[Row]:
                     targets = [ports.address(i) for i in range(count - silent)]
                     targets += [mute.address(i) for i in range(silent)]
                     words[place : place + 1] = targets
-                    at, run = _one(scene, ports, mute, words)
-                    late[rival].append((run[0] - at) * MILLI)
-                    cpu[rival].append(run[1] * MILLI)
-                    peak[rival].append(run[2] * MEBI)
+                    up, seen, run = _one(scene, ports, mute, words)
+                    late[rival].append((run.ended - up) * MILLI)
+                    after[rival].append((run.ended - seen) * MILLI)
+                    cpu[rival].append(run.cpu * MILLI)
+                    peak[rival].append(run.peak * MEBI)
         text = f"{count} ports" + (f", {silent} of them silent" if silent else "")
         key = f"many/{count}" + ("-silent" if silent else "")
-        goals = [Goal(100.0, subject=GATE)] if count == 100 else []
-        yield Row(f"{key}/late", f"lateness after the last, {text}", "ms", late, *goals)
+        yield Row(f"{key}/late", f"lateness after the last comes up, {text}", "ms", late)
+        if not silent:
+            goals = [Goal(100.0, subject=GATE)] if count == 100 else []
+            title = f"exit after the first look at the last, {text}"
+            yield Row(f"{key}/exit", title, "ms", after, *goals)
         yield Row(f"{key}/cpu", f"cpu, {text}", "ms", cpu)
         yield Row(f"{key}/memory", f"peak memory, {text}", "MiB", peak)
 
 
-def _one(
-    scene: Pod, ports: Ports, mute: Ports, words: list[str]
-) -> tuple[float, tuple[float, float, float]]:
-    """When the last came up, and the end, cpu and peak of who waited for them."""
+def _one(scene: Pod, ports: Ports, mute: Ports, words: list[str]) -> tuple[float, float, Run]:
+    """When the last came up, when it was first looked at, and how it went for who waited."""
     last = [0.0]
 
     def up(place: int) -> None:
@@ -65,12 +69,11 @@ def _one(
     if mute.ports:
         scene.world.drop(SILENT)
     run = scene.launcher.start(words)
-    steps: Steps = [
-        (random.uniform(FROM, TO), functools.partial(up, place))
-        for place in range(len(ports.ports))
-    ]
+    times = sorted(random.uniform(FROM, TO) for _ in ports.ports)
+    steps: Steps = [(at, functools.partial(up, place)) for place, at in enumerate(times)]
     if mute.ports:
         steps.append((TO + 0.1, speak))
     play(steps)
+    seen = ports.looked_at(len(times) - 1)
     scene.launcher.good(run, 300)
-    return last[0], (run.ended, run.cpu, run.peak)
+    return last[0], seen, run

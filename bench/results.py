@@ -96,7 +96,7 @@ class Row:
                 told.append(f"{aim}: not measured")
                 continue
             value, good = found
-            shown = f"{value:.2f} times" if goal.against else f"{number(value)} {self.unit}"
+            shown = f"{value:.3g} times" if goal.against else f"{number(value)} {self.unit}"
             told.append(f"{aim}: {shown}, {'reached' if good else '**missed**'}")
         return told
 
@@ -131,7 +131,7 @@ def table(rows: list[Row]) -> str:
             for against in names:
                 ratio = row.ratio(row.subject, against)
                 if against != row.subject and against == "wait4x" and ratio is not None:
-                    told.append(f"({ratio:.2f} times {against})")
+                    told.append(f"({ratio:.3g} times {against})")
         cells.append("; ".join(told))
         lines.append("| " + " | ".join(cells) + " |")
     notes = dict.fromkeys(row.note for row in rows if row.note)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import time
 from collections.abc import Iterator, Sequence
 from typing import Self
 
-from bench.launch import Launcher
+from bench.launch import Failed, Launcher
 from tests.bed.names import ScriptedDNS
 from tests.bed.world import Etc, World, resolv_conf
 
@@ -72,6 +73,14 @@ class Ports:
     def open(self, index: int) -> float:
         """Let one accept; gives the time from which it does."""
         self._sockets[index].listen(1024)
+        return time.monotonic()
+
+    def looked_at(self, index: int, timeout: float = 30.0) -> float:
+        """Wait for the first connection to one that was opened; gives the time it came."""
+        poll = select.poll()
+        poll.register(self._sockets[index], select.POLLIN)
+        if not poll.poll(timeout * 1000):
+            raise Failed(f"nobody looked at {self.address(index)} within {timeout} s")
         return time.monotonic()
 
     def __enter__(self) -> Self:
