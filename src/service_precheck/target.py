@@ -138,12 +138,7 @@ class _Reader:
                 self.at = len(text)
                 return None
             return self._group(kind, depth)
-        end = len(text)
-        if depth:
-            end = min(
-                (i for i in (text.find(",", self.at), text.find(")", self.at)) if i >= 0),
-                default=end,
-            )
+        end = self._end(depth)
         raw = text[self.at : end].strip()
         self.at = end
         return self._leaf(from_member(raw) if depth else raw)
@@ -209,19 +204,21 @@ class _Reader:
         self.at = comma + 1
         return int(number)
 
+    def _end(self, depth: int) -> int:
+        """Where what begins here ends: a member at its group's `,` or `)`, else with the text."""
+        text = self.text
+        if not depth:
+            return len(text)
+        ends = (text.find(",", self.at), text.find(")", self.at))
+        return min((end for end in ends if end >= 0), default=len(text))
+
     def _skip_space(self) -> None:
         while self.at < len(self.text) and self.text[self.at] == " ":
             self.at += 1
 
     def _group_options(self, depth: int) -> dict[str, object]:
-        text = self.text
-        end = len(text)
-        if depth:
-            end = min(
-                (i for i in (text.find(",", self.at), text.find(")", self.at)) if i >= 0),
-                default=end,
-            )
-        raw = text[self.at : end].strip()
+        end = self._end(depth)
+        raw = self.text[self.at : end].strip()
         if not raw.startswith("#"):
             return {}
         self.at = end

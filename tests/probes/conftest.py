@@ -26,17 +26,22 @@ def _forget_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "_secrets", set())
 
 
+def probe(text: str, names: Names, timeout: float = 5.0, alone: bool = True) -> Verdict:
+    """Make one attempt on a target; its verdict, whether the probe returned or raised it."""
+    leaf = target.parse(text)
+    assert isinstance(leaf, Target)
+    try:
+        return leaf.scheme.probe(leaf, Attempt(net.monotonic() + timeout, names, lambda: alone))
+    except NotReady as error:
+        return error.verdict
+
+
 @pytest.fixture
 def ask() -> Ask:
     """Return the function that makes one attempt on a target."""
     names = Names()
 
     def one(text: str, timeout: float = 5.0, alone: bool = True) -> Verdict:
-        leaf = target.parse(text)
-        assert isinstance(leaf, Target)
-        try:
-            return leaf.scheme.probe(leaf, Attempt(net.monotonic() + timeout, names, lambda: alone))
-        except NotReady as error:
-            return error.verdict
+        return probe(text, names, timeout, alone)
 
     return one

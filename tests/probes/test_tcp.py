@@ -10,13 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from service_precheck import net, target
+from service_precheck import target
 from service_precheck.dns import Names
 from service_precheck.dns.resolver import Resolver
-from service_precheck.errors import NotReady, OperatorError
+from service_precheck.errors import OperatorError
 from service_precheck.model import Verdict
-from service_precheck.options import Target
-from service_precheck.stream import Attempt
 from tests.bed.fixtures import Enter
 from tests.bed.names import ScriptedDNS
 from tests.bed.ports import free_port
@@ -36,18 +34,9 @@ from tests.bed.sockets import (
 )
 from tests.bed.world import HOST, NET, PORT, PROHIBITED, RESET, World
 from tests.dns.simulated import Set
-from tests.probes.conftest import Ask
+from tests.probes.conftest import Ask, probe
 
 FOUR, SIX = "10.53.0.2", "fd00:53::2"
-
-
-def probe(text: str, names: Names, timeout: float = 5.0, alone: bool = True) -> Verdict:
-    leaf = target.parse(text)
-    assert isinstance(leaf, Target)
-    try:
-        return leaf.scheme.probe(leaf, Attempt(net.monotonic() + timeout, names, lambda: alone))
-    except NotReady as error:
-        return error.verdict
 
 
 def at(text: str, world: World, timeout: float = 5.0) -> Verdict:
