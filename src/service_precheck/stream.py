@@ -394,6 +394,9 @@ def _shown(address: str, port: int) -> str:
 
 def _failure(address: str, port: int, code: int) -> tuple[str, str]:
     cause, words = net.why(code)
+    if code == errno.ECONNRESET:
+        # What is not accepted is refused: it was accepted, and reset before we looked.
+        words = "accepted the connection, then reset it"
     return cause, f"{_shown(address, port)} {words}"
 
 

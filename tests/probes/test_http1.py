@@ -290,12 +290,14 @@ def test_a_server_reads_what_it_is_asked(
 @given(name=st.text(max_size=5), value=st.text(max_size=10))
 def test_headers_that_would_break_the_request_are_found(name: str, value: str) -> None:
     """What passes the check is one line of one header; a value is never repeated in what is wrong."""
+    # No word of ours has this in it.
+    value = f"q7Z{value}"
     fault = http1.check_header(name, value)
     if not fault:
         assert name.isascii()
         assert not set(value) & set("\r\n\0")
     elif name and value not in name:
-        assert f" {value} " not in fault.replace(name, "")
+        assert "q7Z" not in fault.replace(name, "")
 
 
 def test_retry_after() -> None:
