@@ -2,7 +2,8 @@
 #
 #   PYTHON=...   the interpreter to use (default: the first Python 3.11 or later found)
 #   WORKERS=...  test processes (default: the number of cores, at least 4: most tests wait)
-#   ARGS=...     more arguments for the command behind demo, test, coverage, bench, image-test, lock
+#   ARGS=...     more arguments for the command behind demo, test, services-test, coverage, bench,
+#                image-test, lock
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
@@ -36,7 +37,12 @@ demo: ## show a gate in front of services that come up one after another (about 
 
 .PHONY: test
 test: .venv/dev.stamp servers ## run the whole suite in parallel (as root on Debian: installs the servers it tests against)
-	$(PYTEST) -n $(WORKERS) --ignore=tests/image $(ARGS)
+	$(PYTEST) -n $(WORKERS) --ignore=tests/image --ignore=tests/services $(ARGS)
+
+.PHONY: services-test
+services-test: .venv/dev.stamp ## run the deep probes against real databases, queues and coordinators, in parallel
+	@$(BIN)/python -m tools.servers base services
+	$(PYTEST) tests/services -n $(WORKERS) --dist loadgroup $(ARGS)
 
 .PHONY: check
 check: .venv/dev.stamp ## check format, lint, types and import layers
@@ -57,7 +63,7 @@ format: .venv/dev.stamp ## format the code and mend what the linter can mend
 .PHONY: coverage
 coverage: .venv/dev.stamp servers ## run the suite with branch coverage, child processes included
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n $(WORKERS) --ignore=tests/image $(ARGS)
+	$(BIN)/coverage run -m pytest -n $(WORKERS) --ignore=tests/image --ignore=tests/services $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
@@ -71,7 +77,7 @@ image: dist/image.stamp ## build the OCI image layout in dist/image
 
 .PHONY: image-test
 image-test: dist/image.stamp dist/package.stamp ## run the image's tests (needs root and runc)
-	@$(BIN)/python tools/install_servers.py image
+	@$(BIN)/python -m tools.servers image
 	$(PYTEST) tests/image $(ARGS)
 
 .PHONY: package
@@ -79,7 +85,7 @@ package: dist/package.stamp ## build the wheel and the source archive in dist
 
 .PHONY: release-dry-run
 release-dry-run: image package ## do all of a release that needs nobody's leave
-	@$(BIN)/python tools/install_servers.py image
+	@$(BIN)/python -m tools.servers image
 	$(BIN)/python -m image.release dry-run
 
 .PHONY: release-check
@@ -109,7 +115,7 @@ clean: ## remove all that the other targets made in the tree
 # Programs the tests speak to. Says what it does, and is quick when nothing is missing.
 .PHONY: servers
 servers: .venv/dev.stamp
-	@$(BIN)/python tools/install_servers.py
+	@$(BIN)/python -m tools.servers base
 
 # The interpreter that makes virtual environments.
 .PHONY: python

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Self
 
 from bench.launch import PYTHON, Failed
-from tools.install_servers import cache
+from tools.servers import cache
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tools.install_servers import cache
+from tools.servers import cache
 
 SOURCES = Path("/etc/apt")
 

@@ -294,6 +294,8 @@ class Gate:
         leaf.attempts += 1
         leaf.asked = net.monotonic()
         leaf.good = leaf.good + 1 if verdict.ready else 0
+        if verdict.cause == "auth-refused" and leaf.final_refusal:
+            verdict = verdict.but(final=True)
         if verdict.final and self.settings.keep_waiting:
             verdict = verdict.but(final=False)
         leaf.verdict = verdict

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .stream import Attempt
-    from .tls import Settings
 
 __all__ = [
     "COMMON",
@@ -42,17 +41,15 @@ __all__ = [
     "SIZE",
     "TEXT",
     "TIMEOUT",
-    "TLS_OPTIONS",
     "Kind",
     "Option",
     "Scheme",
     "Target",
     "Wrong",
-    "check_tls",
     "choice",
+    "place",
     "quoted",
     "read_duration",
-    "tls_settings",
     "write_duration",
 ]
 
@@ -106,34 +103,30 @@ COMMON = (
     Option("interval", DURATION, "the longest wait between two attempts"),
 )
 
-TLS_OPTIONS = (
-    Option("ca", PATH, "a file of certificates to trust instead of the system's"),
-    Option("server-name", TEXT, "the name asked for and expected, instead of the host"),
-    Option("min-days", COUNT, "how many days the certificate must still be valid"),
-    Option("alpn", TEXT, "a protocol to offer that the server must choose", many=True),
-    Option("cert", PATH, "a file with the client's certificate (PEM)"),
-    Option("key", PATH, "a file with its key (PEM), if it is not in the same file"),
-    Option("insecure", FLAG, "accept any certificate", False),
-)
-
 
 class Scheme(Frozen):
     """A way to ask: one row of the scheme table.
 
-    `form` is what stands behind `://`: "name", "host:port", "url" (host, port, path, query) or "path".
+    `form` is what stands behind `://`: "name", "host:port", "url" (user, host, port, path, query),
+    "hosts" (a URL that may name several hosts, with commas between) or "path".
     `port` is the default port, None where one must be given. `floor` is the shortest wait between two
-    attempts in seconds; it follows from what an attempt costs the server. `proves` and `not_proves`
-    say, in one sentence each, what "ready" means. `probe` blocks until the attempt's deadline at most
-    and gives a verdict or raises NotReady. `check` looks at a target for what the option table cannot
-    say, before anything is probed, and gives what is wrong.
+    attempts in seconds; it follows from `cost`, what an attempt costs the server. `proves` and
+    `not_proves` say, in one sentence each, what "ready" means. `logins` are the ways to log in that are
+    spoken, by the protocol's own names; `causes` what it can say beyond the causes of a connection.
+    `probe` blocks until the attempt's deadline at most and gives a verdict or raises NotReady. `check`
+    looks at a target for what the option table cannot say, before anything is probed, and gives what
+    is wrong.
     """
 
     __slots__ = (
         "attempt_timeout",
+        "causes",
         "check",
+        "cost",
         "example",
         "floor",
         "form",
+        "logins",
         "name",
         "not_proves",
         "options",
@@ -147,6 +140,9 @@ class Scheme(Frozen):
     proves: str
     not_proves: str
     example: str
+    cost: str
+    logins: tuple[str, ...]
+    causes: tuple[str, ...]
     options: tuple[Option, ...]
     port: int | None
     floor: float
@@ -162,6 +158,9 @@ class Scheme(Frozen):
         proves: str,
         not_proves: str,
         example: str,
+        cost: str = "",
+        logins: tuple[str, ...] = (),
+        causes: tuple[str, ...] = (),
         options: tuple[Option, ...] = (),
         port: int | None = None,
         floor: float = 0.025,
@@ -175,6 +174,9 @@ class Scheme(Frozen):
             proves=proves,
             not_proves=not_proves,
             example=example,
+            cost=cost,
+            logins=logins,
+            causes=causes,
             options=options,
             port=port,
             floor=floor,
@@ -190,14 +192,27 @@ class Scheme(Frozen):
 class Target(Frozen):
     """A dependency as it was asked for: where, and with which options.
 
-    `host` is a name or an address without brackets. `path` starts with `/`, or is empty. `given`
-    holds the options that were written, in their order; `option` gives defaults too.
+    `host` is a name or an address without brackets. `hosts` has all that were named, each with its
+    port; `host` and `port` are the first's. `path` starts with `/`, or is empty. `given` holds the
+    options that were written, in their order; `option` gives defaults too.
     """
 
-    __slots__ = ("bare", "given", "host", "password", "path", "port", "query", "scheme", "user")
+    __slots__ = (
+        "bare",
+        "given",
+        "host",
+        "hosts",
+        "password",
+        "path",
+        "port",
+        "query",
+        "scheme",
+        "user",
+    )
     scheme: Scheme
     host: str
     port: int | None
+    hosts: tuple[tuple[str, int], ...]
     path: str
     query: str
     user: str
@@ -211,6 +226,7 @@ class Target(Frozen):
         *,
         host: str = "",
         port: int | None = None,
+        more: tuple[tuple[str, int], ...] = (),
         path: str = "",
         query: str = "",
         user: str = "",
@@ -229,6 +245,7 @@ class Target(Frozen):
             scheme=scheme,
             host=host,
             port=port,
+            hosts=() if port is None else ((host, port), *more),
             path=path,
             query=query,
             user=user,
@@ -282,9 +299,8 @@ class Target(Frozen):
         )
 
     def where(self) -> str:
-        """`host:port`, with brackets around an IPv6 address; the host alone without a port."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port is None else f"{host}:{self.port}"
+        """`host:port`, several with commas between; the host alone without a port."""
+        return ",".join(place(*one) for one in self.hosts) or self.host
 
     def address(self) -> str:
         """The target without its options, secrets masked."""
@@ -331,36 +347,9 @@ class Target(Frozen):
         return spelled
 
 
-def check_tls(target: Target) -> tuple[str, ...]:
-    """What the table of `TLS_OPTIONS` cannot say."""
-    wrong = []
-    if target.text("key") and not target.text("cert"):
-        wrong.append("#key= without #cert=: the certificate is missing")
-    if target.flag("insecure") and target.text("ca"):
-        wrong.append("#ca= with #insecure: either trust a file or trust anything")
-    name = target.text("server-name")
-    if not (name.isascii() and name.isprintable()) or name.startswith(".") or len(name) > 253:
-        wrong.append("#server-name= is neither a name in ASCII nor an address")
-    if any(len(text.encode()) > 255 for text in target.texts("alpn")):
-        wrong.append("an #alpn= of more than 255 bytes")
-    return tuple(wrong)
-
-
-def tls_settings(target: Target, alpn: str = "") -> Settings:
-    """What a target says about TLS; `alpn` is offered when it names nothing itself."""
-    from .tls import Settings
-
-    named = target.texts("alpn")
-    return Settings(
-        target.text("ca"),
-        target.text("server-name"),
-        int(target.number("min-days") or 0),
-        named or ((alpn,) if alpn else ()),
-        target.text("cert"),
-        target.text("key"),
-        target.flag("insecure"),
-        not named,
-    )
+def place(host: str, port: int) -> str:
+    """`host:port`, with brackets around an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def masked_query(query: str) -> str:

@@ -26,6 +26,7 @@ class Leaf:
         "dead",
         "deadline",
         "due",
+        "final_refusal",
         "good",
         "interval",
         "last",
@@ -50,6 +51,8 @@ class Leaf:
         self.interval = target.number("interval")
         # Of one attempt, in seconds.
         self.limit = target.number("attempt-timeout") or target.scheme.attempt_timeout
+        refusal = target.scheme.option("on-auth-refused")
+        self.final_refusal = refusal is not None and target.text("on-auth-refused") == "fail"
         # What its place in the tree asks of it: to hold, or below `not` to be gone.
         self.wanted = wanted
         timeout = target.number("timeout")

@@ -52,6 +52,13 @@ class Attempt:
         self.names = names
         self.alone = alone
 
+    def part(self, left: int) -> Attempt:
+        """The next of `left` pieces of this attempt, each with its share of the time that remains."""
+        now = net.monotonic()
+        piece = Attempt(now + max(0.0, self.deadline - now) / left, self.names, self.alone)
+        piece.started = now
+        return piece
+
     @property
     def resolver(self) -> Resolver:
         """Looks names up."""

@@ -289,20 +289,25 @@ class _Reader:
         cut = min((i for i in (rest.find("/"), rest.find("?")) if i >= 0), default=len(rest))
         authority, tail = rest[:cut], rest[cut:]
         path, _, query = tail.partition("?")
-        if scheme.form != "url" and tail not in ("", "/"):
+        url = scheme.form in ("url", "hosts")
+        if not url and tail not in ("", "/"):
             right = f"http://{rest}" if bare else f"{scheme.name}://{authority}"
             self._wrong(raw, f"{tail!r} stands behind the {scheme.form}", right)
         userinfo, at, where = authority.rpartition("@")
-        if at and scheme.form != "url":
+        if at and not url:
             self._wrong(
                 raw,
                 "something stands before an @",
                 f"{'' if bare else scheme.name + '://'}{where or 'HOST'}",
             )
         user, _, password = userinfo.partition(":")
-        host, port = self._host_and_port(raw, where, scheme, bare)
-        parts: dict[str, object] = {"host": host, "port": port}
-        if scheme.form == "url":
+        first, *others = where.split(",") if scheme.form == "hosts" else [where]
+        host, port = self._host_and_port(raw, first, scheme, bare)
+        more = tuple(self._host_and_port(raw, other, scheme, bare) for other in others)
+        if len({(host, port), *more}) <= len(more):
+            self._wrong(raw, "a host is named twice", "name each once")
+        parts: dict[str, object] = {"host": host, "port": port, "more": more}
+        if url:
             if " " in tail:
                 self._wrong(raw, "a space in the path", "write %20 for a space")
             if not tail.isascii():

@@ -40,7 +40,7 @@ _ABOUT_CERTIFICATES = (
 
 
 class Settings(Frozen):
-    """What a target says about TLS: a row for each of `options.TLS_OPTIONS`.
+    """What a target says about TLS: a row for each of `access.TLS_OPTIONS`.
 
     `alpn` is offered; the server must choose one of it unless `alpn_optional`.
     """

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ..access import LOGIN_OPTIONS, ON_AUTH_REFUSED, check_login, check_tls
 from ..model import keep_secret
-from ..options import PATH, TEXT, Kind, Option, Target, Wrong, check_tls, choice
+from ..options import PATH, TEXT, Kind, Option, Target, Wrong, choice
 from . import http1
 from .http1 import Place
 
@@ -71,14 +72,6 @@ def _read_json(text: str) -> str:
     return text
 
 
-def _read_user(text: str) -> str:
-    # A password does not belong here, and is often put here.
-    keep_secret(text.partition(":")[2])
-    if not text:
-        raise Wrong("it is empty")
-    return text
-
-
 def _read_proxy(text: str) -> str:
     keep_secret(text.rpartition("@")[0].rpartition("//")[2].partition(":")[2])
     if proxy_place(text) is None:
@@ -108,10 +101,9 @@ OPTIONS = (
         "a header to send whose value is in a file",
         many=True,
     ),
-    Option("user", Kind("TEXT", _read_user), "the user to log in as (Basic)"),
-    Option("password-file", PATH, "a file with the user's password"),
-    Option("password-env", TEXT, "an environment variable with the user's password"),
+    *LOGIN_OPTIONS,
     Option("token-file", PATH, "a file with a token to log in with (Bearer)"),
+    ON_AUTH_REFUSED,
     Option("contains", TEXT, "text that must be in the first 64 KiB of the page", many=True),
     Option(
         "json",
@@ -145,17 +137,9 @@ def check(target: Target) -> tuple[str, ...]:
         if fault := http1.check_header(name, value) or ("" if colon else "a colon is missing"):
             wrong.append(f"#header=: {fault}; #header=Name: value")
     user = target.text("user") or target.user
-    passwords = [name for name in ("password-file", "password-env") if target.text(name)]
-    if target.user and target.text("user"):
-        wrong.append("#user= besides a user before the host")
-    if len(passwords) + bool(target.password) > 1:
-        wrong.append("more than one password")
-    if passwords and not user:
-        wrong.append(f"#{passwords[0]}= without a user: #user=NAME")
+    wrong += check_login(target)
     if ":" in user:
         wrong.append("a colon in the user's name, which Basic cannot carry")
-    if not (user + target.password).isprintable():
-        wrong.append("a control character in the user's name or password")
     logins = [bool(user), bool(target.text("token-file")), "authorization" in names]
     if sum(logins) > 1:
         wrong.append("more than one login: a user, a token or an Authorization header")

@@ -10,12 +10,13 @@ target names and to no other, whatever a redirect says. `HTTP_PROXY` and its kin
 from __future__ import annotations
 
 from .. import net, stream
+from ..access import TLS_OPTIONS, tls_settings
 from ..codecs import http1
 from ..codecs.http1 import Place
 from ..codecs.http_options import HARMLESS, OPTIONS, check, proxy_place, write_status
 from ..errors import NotReady, blocked
 from ..model import Verdict, ready
-from ..options import TLS_OPTIONS, Scheme, Target, tls_settings
+from ..options import Scheme, Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ Costs the server one handshake: about a millisecond of its processor.
 from __future__ import annotations
 
 from .. import net, stream
+from ..access import TLS_OPTIONS, check_tls, tls_settings
 from ..model import Verdict, ready
-from ..options import TLS_OPTIONS, Scheme, Target, check_tls, tls_settings
+from ..options import Scheme, Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

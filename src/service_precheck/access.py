@@ -1,0 +1,118 @@
+"""How a target gets in: the options about TLS and logins that many schemes share.
+
+What they mean is the same everywhere; how a login is spoken is each protocol's own.
+"""
+
+from __future__ import annotations
+
+from .model import keep_secret
+from .options import COUNT, FLAG, PATH, TEXT, Kind, Option, Target, Wrong, choice
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .tls import Settings
+
+TLS_OPTIONS = (
+    Option("ca", PATH, "a file of certificates to trust instead of the system's"),
+    Option("server-name", TEXT, "the name asked for and expected, instead of the host"),
+    Option("min-days", COUNT, "how many days the certificate must still be valid"),
+    Option("alpn", TEXT, "a protocol to offer that the server must choose", many=True),
+    Option("cert", PATH, "a file with the client's certificate (PEM)"),
+    Option("key", PATH, "a file with its key (PEM), if it is not in the same file"),
+    Option("insecure", FLAG, "accept any certificate", False),
+)
+# For protocols that have no scheme of their own for it; any of the others means it too.
+TLS = Option("tls", FLAG, "speak TLS; any other option of TLS means it too", False)
+# For protocols in which the server offers TLS in the middle of the conversation.
+STARTTLS = Option(
+    "tls",
+    choice("prefer", "require", "off"),
+    "prefer: use TLS where the server offers it, its certificate unchecked, as the field's clients do; "
+    "require: only with TLS and a certificate that is trusted, which any other option of TLS means too",
+    "prefer",
+)
+
+
+def _read_user(text: str) -> str:
+    # A password does not belong here, and is often put here.
+    keep_secret(text.partition(":")[2])
+    if not text:
+        raise Wrong("it is empty")
+    return text
+
+
+LOGIN_OPTIONS = (
+    Option("user", Kind("TEXT", _read_user), "the user to log in as"),
+    Option("password-file", PATH, "a file with the user's password"),
+    Option("password-env", TEXT, "an environment variable with the user's password"),
+)
+ON_AUTH_REFUSED = Option(
+    "on-auth-refused",
+    choice("wait", "fail"),
+    "wait: ask ever more rarely, since the account may come later; fail: a refused login is final",
+    "wait",
+)
+
+
+def check_login(target: Target) -> tuple[str, ...]:
+    """What the table of `LOGIN_OPTIONS` cannot say."""
+    wrong = []
+    user = target.text("user") or target.user
+    passwords = [name for name in ("password-file", "password-env") if target.text(name)]
+    if target.user and target.text("user"):
+        wrong.append("#user= besides a user before the host")
+    if len(passwords) + bool(target.password) > 1:
+        wrong.append("more than one password")
+    if passwords and not user:
+        wrong.append(f"#{passwords[0]}= without a user: #user=NAME")
+    if not (user + target.password).isprintable():
+        wrong.append("a control character in the user's name or password")
+    return tuple(wrong)
+
+
+def check_tls(target: Target) -> tuple[str, ...]:
+    """What the table of `TLS_OPTIONS` cannot say."""
+    wrong = []
+    if target.text("key") and not target.text("cert"):
+        wrong.append("#key= without #cert=: the certificate is missing")
+    if target.flag("insecure") and target.text("ca"):
+        wrong.append("#ca= with #insecure: either trust a file or trust anything")
+    name = target.text("server-name")
+    if not (name.isascii() and name.isprintable()) or name.startswith(".") or len(name) > 253:
+        wrong.append("#server-name= is neither a name in ASCII nor an address")
+    if any(len(text.encode()) > 255 for text in target.texts("alpn")):
+        wrong.append("an #alpn= of more than 255 bytes")
+    return tuple(wrong)
+
+
+def tls_settings(target: Target, alpn: str = "") -> Settings:
+    """What a target says about TLS; `alpn` is offered when it names nothing itself."""
+    from .tls import Settings
+
+    named = target.texts("alpn")
+    return Settings(
+        target.text("ca"),
+        target.text("server-name"),
+        int(target.number("min-days") or 0),
+        named or ((alpn,) if alpn else ()),
+        target.text("cert"),
+        target.text("key"),
+        target.flag("insecure"),
+        not named,
+    )
+
+
+def wants_tls(target: Target) -> bool:
+    """Whether a target of a scheme with the option `TLS` or `STARTTLS` insists on TLS."""
+    names = {option.name for option in TLS_OPTIONS}
+    return target.option("tls") in (True, "require") or any(
+        name in names and value is not False for name, value in target.given
+    )
+
+
+def check_tls_choice(target: Target) -> tuple[str, ...]:
+    """As `check_tls`, for a scheme with the option `TLS` or `STARTTLS`."""
+    given = [value for name, value in target.given if name == "tls"]
+    if given and given[0] in (False, "off", "prefer") and wants_tls(target):
+        return ("#tls= says no, and another option of TLS says yes",)
+    return check_tls(target)

@@ -1,0 +1,96 @@
+"""SCRAM: the examples of the RFCs, and what a server may send instead. Real servers are in `services`."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service_precheck.codecs.scram import MECHANISMS, Scram
+from service_precheck.errors import NotReady
+
+# RFC 5802 section 5 and RFC 7677 section 3.
+EXAMPLES = {
+    "SCRAM-SHA-1": (
+        b"fyko+d2lbbFgONRv9qkxdawL",
+        b"r=fyko+d2lbbFgONRv9qkxdawL3rfcNHYJY1ZVvWVs7j,s=QSXCR+Q6sek8bf92,i=4096",
+        b"c=biws,r=fyko+d2lbbFgONRv9qkxdawL3rfcNHYJY1ZVvWVs7j,p=v0X8v3Bz2T0CJGbJQyF0X+HI4Ts=",
+        b"v=rmF9pqV8S7suAoZWja4dJRkFsKQ=",
+    ),
+    "SCRAM-SHA-256": (
+        b"rOprNGfwEbeRWgbNEkqO",
+        b"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096",
+        (
+            b"c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,"
+            b"p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="
+        ),
+        b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=",
+    ),
+}
+
+
+def login(mechanism: str, nonce: bytes) -> Scram:
+    made = Scram(mechanism, "user", "pencil", "db:1")
+    made._nonce = nonce
+    made._bare = b"n=user,r=" + nonce
+    return made
+
+
+@pytest.mark.parametrize("mechanism", EXAMPLES)
+def test_examples(mechanism: str) -> None:
+    """The exchange of the RFC comes out byte for byte."""
+    nonce, server_first, final, server_final = EXAMPLES[mechanism]
+    made = login(mechanism, nonce)
+    assert made.first() == b"n,,n=user,r=" + nonce
+    assert made.final(server_first) == final
+    made.verify(server_final)
+
+
+def test_a_false_server() -> None:
+    """A server that does not know the password is not believed; one that refuses is quoted."""
+    nonce, server_first, _, _ = EXAMPLES["SCRAM-SHA-256"]
+    made = login("SCRAM-SHA-256", nonce)
+    made.final(server_first)
+    with pytest.raises(NotReady) as caught:
+        made.verify(b"v=AAAA")
+    assert caught.value.verdict.cause == "protocol"
+    with pytest.raises(NotReady) as caught:
+        made.verify(b"e=invalid-proof")
+    assert caught.value.verdict.cause == "auth-refused"
+    assert "invalid-proof" in caught.value.verdict.seen
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"r=other,s=QSXCR+Q6sek8bf92,i=4096",
+        b"r={nonce},s=QSXCR+Q6sek8bf92,i=4096",
+        b"r={nonce}x,s=,i=4096",
+        b"r={nonce}x,s=QSX,i=4096",
+        b"r={nonce}x,s=QSXCR+Q6sek8bf92,i=0",
+        b"r={nonce}x,s=QSXCR+Q6sek8bf92,i=-5",
+        b"r={nonce}x,s=QSXCR+Q6sek8bf92,i=9999999",
+        b"r={nonce}x,s=QSXCR+Q6sek8bf92,i=" + b"9" * 5000,
+    ],
+)
+def test_hostile_answers(answer: bytes) -> None:
+    """What no server may send is `protocol`, and costs no time."""
+    made = login("SCRAM-SHA-256", b"abc")
+    with pytest.raises(NotReady) as caught:
+        made.final(answer.replace(b"{nonce}", b"abc"))
+    assert caught.value.verdict.cause == "protocol"
+
+
+@given(answer=st.binary(max_size=200), mechanism=st.sampled_from(MECHANISMS))
+def test_any_answer(answer: bytes, mechanism: str) -> None:
+    """Whatever comes is answered or is a cause, and never a traceback."""
+    made = Scram(mechanism, "user", "pencil", "db:1")
+    for step in (made.final, made.verify):
+        with pytest.raises(NotReady):
+            step(answer)
+
+
+def test_awkward_names() -> None:
+    """A comma and an equals sign in a name are escaped (RFC 5802 section 5.1)."""
+    assert Scram("SCRAM-SHA-1", "a,b=c", "x", "db:1").first().startswith(b"n,,n=a=2Cb=3Dc,r=")

@@ -1,0 +1,38 @@
+"""`python -m tools.servers SET...`: brings what the tests of each set speak to."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from tools.servers import chroot, debian, golang, maven
+
+
+def base() -> None:
+    debian.bring(debian.BASE)
+    golang.coredns()
+
+
+def services() -> None:
+    debian.bring(debian.SERVICES)
+    maven.bring()
+    chroot.bring()
+    golang.etcd()
+    golang.ferretdb()
+
+
+def image() -> None:
+    debian.bring(debian.BASE + debian.IMAGE)
+
+
+SETS = {"base": base, "services": services, "image": image}
+
+if __name__ == "__main__":
+    try:
+        for name in sys.argv[1:]:
+            SETS[name]()
+    except (OSError, subprocess.CalledProcessError) as error:
+        print("not all servers could be installed:", error, file=sys.stderr)
+        if os.environ.get("CI") == "true":
+            sys.exit(1)

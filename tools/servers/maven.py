@@ -1,0 +1,93 @@
+"""Servers from Maven's repository: their jars, below `cache()`, each once for each version."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+import zipfile
+from pathlib import Path
+
+from tools.servers import cache
+
+# A server, its version, and the artifacts whose jars it runs from.
+JARS = (
+    (
+        "kafka",
+        "4.4.0",
+        # Without a binding of slf4j there is no log at all.
+        ("org.apache.kafka:kafka_2.13:4.4.0", "org.slf4j:slf4j-simple:1.7.36"),
+    ),
+    (
+        "opensearch",
+        "2.19.6",
+        (
+            "org.opensearch:opensearch:2.19.6",
+            "org.opensearch.plugin:transport-netty4-client:2.19.6",
+            # As old as the log4j-api that OpenSearch brings: an older one fails.
+            "org.apache.logging.log4j:log4j-core:2.25.5",
+        ),
+    ),
+)
+# A server, its version, and the archive that holds it.
+ARCHIVES = (
+    ("elasticsearch", "5.6.16", "org.elasticsearch.distribution.zip:elasticsearch:5.6.16:zip"),
+)
+
+_POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
+<modelVersion>4.0.0</modelVersion><groupId>wanted</groupId><artifactId>wanted</artifactId>
+<version>1</version><dependencies>{}</dependencies></project>
+"""
+_DEPENDENCY = """<dependency><groupId>{}</groupId><artifactId>{}</artifactId>
+<version>{}</version></dependency>"""
+
+
+def folder(name: str) -> Path:
+    """Where a server's files lie: `libs/*.jar`, or what its archive holds."""
+    versions = {server: version for server, version, _ in (*JARS, *ARCHIVES)}
+    return cache() / f"{name}-{versions[name]}"
+
+
+def bring() -> None:
+    """Fetch what is missing. Raises CalledProcessError."""
+    mvn = shutil.which("mvn")
+    for name, version, artifacts in JARS:
+        if not folder(name).exists():
+            print(f"fetching {name} {version} (some seconds, once)", flush=True)
+            _jars(mvn, name, artifacts)
+    for name, version, artifact in ARCHIVES:
+        if not folder(name).exists():
+            print(f"fetching {name} {version} (some seconds, once)", flush=True)
+            _archive(mvn, name, artifact)
+
+
+def _jars(mvn: str | None, name: str, artifacts: tuple[str, ...]) -> None:
+    if mvn is None:
+        print(f"no Maven, so no {name}")
+        return
+    cache().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache()) as work:
+        wanted = (_DEPENDENCY.format(*artifact.split(":")) for artifact in artifacts)
+        Path(work, "pom.xml").write_text(_POM.format("".join(wanted)))
+        words = [
+            "dependency:copy-dependencies",
+            "-DincludeScope=runtime",
+            "-DoutputDirectory=made/libs",
+        ]
+        subprocess.run([mvn, "-q", "-B", *words], cwd=work, stdin=subprocess.DEVNULL, check=True)
+        Path(work, "made").rename(folder(name))
+
+
+def _archive(mvn: str | None, name: str, artifact: str) -> None:
+    if mvn is None:
+        print(f"no Maven, so no {name}")
+        return
+    cache().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache()) as work:
+        words = ["dependency:copy", f"-Dartifact={artifact}", f"-DoutputDirectory={work}"]
+        subprocess.run([mvn, "-q", "-B", *words], cwd=work, stdin=subprocess.DEVNULL, check=True)
+        (packed,) = Path(work).glob("*.zip")
+        with zipfile.ZipFile(packed) as archive:
+            archive.extractall(Path(work, "made"))
+        (made,) = Path(work, "made").iterdir()
+        made.rename(folder(name))
