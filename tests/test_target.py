@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from service_precheck import kinds, model, schemes
 from service_precheck.errors import Mistake, OperatorError
+from service_precheck.model import ready
 from service_precheck.options import COMMON, Option, Scheme, Target
 from service_precheck.target import Group, Node, leaves, lines, parse, parse_all
 from service_precheck.tree import GROUPS
@@ -93,9 +94,14 @@ def targets(draw: st.DrawFn) -> Target:
         parts["host"] = draw(HOSTS)
         parts["port"] = draw(st.integers(1, 65535))
         parts["bare"] = scheme.name == "tcp" and draw(st.booleans())
-    if scheme.form == "url":
-        parts["path"] = "/" + draw(TAILS)
-        parts["query"] = draw(TAILS)
+    if scheme.form == "hosts":
+        more = draw(st.lists(st.tuples(HOSTS, st.integers(1, 65535)), max_size=3))
+        assume(len({(parts["host"], parts["port"]), *more}) == 1 + len(more))
+        parts["more"] = tuple(more)
+    if scheme.form in ("url", "hosts"):
+        # Most protocols take one word, or nothing.
+        parts["path"] = draw(st.just("/") | TAILS.map("/{}".format))
+        parts["query"] = draw(st.just("") | TAILS)
         parts["user"] = draw(st.just("") | TEXTS)
         parts["password"] = draw(st.just("") | TEXTS)
     target = Target(scheme, given=draw(given_options(scheme)), **parts)  # type: ignore[arg-type]
@@ -139,7 +145,7 @@ def mistakes(text: str) -> tuple[Mistake, ...]:
 
 relaxed = settings(
     max_examples=60,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    suppress_health_check=list(HealthCheck),
     deadline=None,
 )
 
@@ -514,3 +520,61 @@ def test_a_secret_that_parsed_is_masked_everywhere() -> None:
     parse(f"http://user:{CANARY}@host/")
     assert CANARY not in model.Verdict("refused", f"said {CANARY}", hint=CANARY).seen
     assert CANARY not in str(Mistake(CANARY, CANARY, CANARY, "argument 1"))
+
+
+@pytest.fixture
+def several(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make `seats://` a scheme whose targets may name several hosts."""
+    made = Scheme(
+        *("seats", "hosts", lambda *_: ready("sits")),
+        proves="it sits",
+        not_proves="that it stands",
+        example="seats://a,b",
+        port=2181,
+    )
+    load = schemes.load
+    monkeypatch.setattr(schemes, "load", lambda name: made if name == "seats" else load(name))
+
+
+@pytest.mark.usefixtures("several")
+def test_several_hosts() -> None:
+    """Hosts with commas between share a default port; what is spelled parses to the same."""
+    target = parse("seats://user@zk-0.zk,zk-1.zk:2182,[::1]:2183,10.0.0.9/path?a=b#timeout=5s")
+    assert isinstance(target, Target)
+    assert target.hosts == (
+        ("zk-0.zk", 2181),
+        ("zk-1.zk", 2182),
+        ("::1", 2183),
+        ("10.0.0.9", 2181),
+    )
+    assert (target.host, target.port, target.user, target.path) == hosts_first(target)
+    assert str(target).startswith("seats://***@zk-0.zk:2181,zk-1.zk:2182,[::1]:2183,10.0.0.9:2181/")
+    assert parse(target.spelled()) == target
+    member = parse("any(seats://a%2Cb, c:1)")
+    assert isinstance(member, Group)
+    assert isinstance(member.members[0], Target)
+    assert member.members[0].hosts == (("a", 2181), ("b", 2181))
+
+
+def hosts_first(target: Target) -> tuple[str, int, str, str]:
+    return (*target.hosts[0], "user", "/path")
+
+
+@pytest.mark.usefixtures("several")
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("seats://a,,b", "the host is missing"),
+        ("seats://a,", "the host is missing"),
+        ("seats://a,b,a", "a host is named twice"),
+        ("seats://a,b:2181,b", "a host is named twice"),
+        ("seats://a,b:99999", "'99999' is no port"),
+        ("seats://a,[::1", "is no IPv6 address"),
+        ("tcp://a,b:1", "',' cannot stand in a name"),
+    ],
+)
+def test_several_hosts_mistaken(text: str, wrong: str) -> None:
+    """Each host is looked at, and only schemes that can ask several take them."""
+    with pytest.raises(OperatorError) as caught:
+        parse(text)
+    assert wrong in str(caught.value)

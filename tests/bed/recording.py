@@ -13,10 +13,11 @@ from __future__ import annotations
 import contextlib
 import json
 import posix
+import select
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from service_precheck.dns import Names
 from service_precheck.errors import NotReady
 from service_precheck.options import Target
 from service_precheck.stream import Attempt
+from tests.bed.sockets import Behaviour, Connection
 
 FOLDER = Path(__file__).parents[1] / "probes" / "recorded"
 
@@ -49,6 +51,12 @@ class Recording:
         ]
         return cls(path.stem, held["target"], connections)
 
+    def server_bytes(self) -> bytes:
+        """All that the server said, connections one behind the other."""
+        return b"".join(
+            said for steps in self.connections for who, said in steps if who == "server"
+        )
+
     def save(self) -> None:
         """Write it to where the suite finds it."""
         connections = [[(who, said.hex()) for who, said in steps] for steps in self.connections]
@@ -59,6 +67,69 @@ class Recording:
 def all_recordings() -> list[Recording]:
     """Every recording, by name."""
     return [Recording.load(path) for path in sorted(FOLDER.glob("*.json"))]
+
+
+def replay(
+    recording: Recording, change: Callable[[bytes], bytes] = bytes, every: float = 0
+) -> Behaviour:
+    """Play the server's part to each client in turn, then close.
+
+    `change` is made to all that the server says, connections one behind the other, before it is dealt
+    out again to the steps: so it may cut, mutate or prolong it. With `every` it comes a byte at a time.
+    """
+    said = change(recording.server_bytes())
+    turns = iter(_dealt(recording, said))
+    lock = threading.Lock()
+
+    def behave(connection: Connection) -> None:
+        with lock:
+            steps = next(turns, [])
+        for who, part in steps:
+            if who == "client":
+                if not _heard(connection, len(part)):
+                    return
+            elif every:
+                for byte in part:
+                    if not connection.write(bytes((byte,))) or connection.wait(every):
+                        return
+            elif not connection.write(part):
+                return
+        # What the client says last need not be answered; it need not be reset either.
+        connection.socket.settimeout(0.05)
+        while connection.read():
+            pass
+
+    return behave
+
+
+def _dealt(recording: Recording, said: bytes) -> Iterator[list[Step]]:
+    """The steps of each connection with `said` in place of what the server said; up to where it ends."""
+    last = len(recording.connections) - 1
+    for number, steps in enumerate(recording.connections):
+        dealt: list[Step] = []
+        spoke = [at for at, (who, _) in enumerate(steps) if who == "server"]
+        for at, (who, part) in enumerate(steps):
+            if who == "server":
+                rest = number == last and at == spoke[-1]
+                part, said = (said, b"") if rest else (said[: len(part)], said[len(part) :])
+            dealt.append((who, part))
+            if who == "server" and not said and at < spoke[-1]:
+                break
+        yield dealt
+
+
+def _heard(connection: Connection, size: int) -> bool:
+    """Wait for so much of the client, or as much as it says; false when it is gone or said nothing."""
+    heard = 0
+    while heard < size:
+        # The first byte may take its time; what belongs to it comes at once.
+        if heard and not select.select([connection.socket], [], [], 0.05)[0]:
+            return True
+        got = connection.read(size - heard)
+        if not got:
+            return False
+        heard += len(got)
+    return True
 
 
 @contextlib.contextmanager

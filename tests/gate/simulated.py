@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Self, cast
 import pytest
 
 from service_precheck import gate, net, schemes, state
+from service_precheck.access import ON_AUTH_REFUSED
 from service_precheck.model import Verdict, ready
 from service_precheck.options import TEXT, Option, Scheme, Target
 from service_precheck.target import Group, parse_all
@@ -92,7 +93,7 @@ class Simulation:
             proves="what the script says",
             not_proves="anything else",
             example="x://a",
-            options=(Option("password-file", TEXT, "a file"),),
+            options=(Option("password-file", TEXT, "a file"), ON_AUTH_REFUSED),
             floor=floor,
         )
 

@@ -280,6 +280,18 @@ def test_refused_login_backs_off(sim: Simulation) -> None:
     assert sim.asked["a"] == pytest.approx([0, 1, 3, 7, 15, 31, 61, 91, 121])
 
 
+def test_refused_login_may_be_final(sim: Simulation) -> None:
+    """With `on-auth-refused=fail` the first refusal ends the gate, unless it is told to keep waiting."""
+    sim.says("a", DOWN, Verdict("auth-refused", "login refused"))
+    assert sim.run("x://a#on-auth-refused=fail", timeout=60.0).status == FAILED
+    assert len(sim.asked["a"]) == 2
+    sim.says("a", Verdict("auth-refused", "login refused"), UP)
+    text = "x://a#on-auth-refused=fail"
+    assert sim.run(text, timeout=60.0, keep_waiting=True).status == OPEN
+    sim.says("a", Verdict("auth-refused", "login refused"), UP)
+    assert sim.run("x://a#on-auth-refused=wait", timeout=60.0).status == OPEN
+
+
 def test_refused_login_starts_over_with_a_new_credential(sim: Simulation, tmp_path: Path) -> None:
     """When the credential file changes, the login is tried within a second, from 1 s on again."""
     secret = tmp_path / "password"

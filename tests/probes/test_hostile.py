@@ -1,0 +1,287 @@
+"""Hostile servers: what every scheme that speaks to one has to bear, those added later included.
+
+A probe never holds because of them, never crashes, ends with its attempt, and keeps little of what it
+is sent. What a good exchange looks like comes from recordings of real servers; a scheme without one
+meets the servers that need none.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import tracemalloc
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from service_precheck import schemes
+from service_precheck.model import CAUSES, Verdict
+from service_precheck.options import Scheme
+from tests.bed.recording import all_recordings, replay, steady_random
+from tests.bed.sockets import Behaviour, Server, babble, close, hang, reset, say
+from tests.bed.tls import TLS, Authority
+from tests.probes.conftest import Ask
+
+RECORDINGS = {recording.name: recording for recording in all_recordings()}
+# For these an accepted connection is all that is asked; `test_tcp.py` has what it may then meet.
+BARE = ("tcp",)
+LIMIT = 0.4
+
+
+def of(name: str) -> Scheme:
+    scheme = schemes.load(name)
+    assert scheme is not None
+    return scheme
+
+
+def texts() -> dict[str, str]:
+    """A target of each scheme that speaks to a server, with `{place}` for where it is."""
+    found = {}
+    for name in schemes.BUILT_IN:
+        scheme = of(name)
+        if scheme.form in ("host:port", "url", "hosts") and name not in BARE:
+            found[name] = f"{name}://{{place}}"
+            if any(option.name == "tls" for option in scheme.options):
+                yes = "true" if scheme.option("tls").default is False else "require"  # type: ignore[union-attr]
+                found[f"{name}+tls"] = f"{name}://{{place}}#tls={yes}"
+    found |= {recording.name: recording.target for recording in RECORDINGS.values()}
+    return found
+
+
+TEXTS = texts()
+
+OTHERS: dict[str, bytes] = {
+    "ssh": b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n",
+    "smtp": b"220 mail.example.org ESMTP ready\r\n",
+    "http": b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+    "tls alert": bytes.fromhex("15030100020228"),
+    "tls hello": bytes.fromhex("160303003a0200003603030000") + b"\0" * 50,
+    "text": b"hello, who is there?\n" * 3,
+    "zeroes": b"\0" * 64,
+    "ones": b"\xff" * 64,
+    "long length": b"\x7f\xff\xff\xff" * 8,
+    "json": b'{"error": {"code": 400}}\n',
+} | {
+    # A server of another scheme speaks first, or answers what it cannot understand.
+    name: next((said for who, said in recording.connections[0] if who == "server"), b"")
+    for name, recording in RECORDINGS.items()
+}
+
+
+def speaks_tls(name: str) -> bool:
+    """Whether a target of `TEXTS` is asked in TLS."""
+    scheme, _, tls = name.partition("+")
+    options = {option.name for option in of(scheme).options} if name not in RECORDINGS else set()
+    return bool(tls) or ("ca" in options and "tls" not in options)
+
+
+def then(greeting: bytes, after: Behaviour) -> Behaviour:
+    """Wait for the client to speak, a moment only, then say the greeting."""
+
+    def behave(connection: object) -> None:
+        connection.socket.settimeout(0.05)  # type: ignore[attr-defined]
+        connection.read()  # type: ignore[attr-defined]
+        connection.socket.settimeout(None)  # type: ignore[attr-defined]
+        say(greeting, after)(connection)  # type: ignore[arg-type]
+
+    return behave
+
+
+def not_ready(verdict: Verdict) -> None:
+    assert not verdict.ready, verdict.seen
+    assert verdict.cause in CAUSES
+    assert len(verdict.seen) < 2000
+    assert verdict.seen.isprintable()
+
+
+@pytest.fixture(autouse=True)
+def leaks() -> Iterator[None]:
+    """See that every connection was closed."""
+    before = len(os.listdir("/proc/self/fd"))
+    yield
+    deadline = time.monotonic() + 10
+    while len(os.listdir("/proc/self/fd")) > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(os.listdir("/proc/self/fd")) <= before
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_accepts_and_says_nothing(name: str, ask: Ask) -> None:
+    """fault 3: a server that accepts and hangs is `no-reply`, when the attempt ends."""
+    with Server(hang) as server:
+        verdict = ask(TEXTS[name].replace("{place}", server.address), LIMIT)
+    not_ready(verdict)
+    # Where the protocol lets the probe ask a second way, it may know more than that.
+    assert verdict.cause in ("no-reply", "no-leader", "no-quorum")
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("behaviour", [close, reset()], ids=["closes", "resets"])
+def test_accepts_and_hangs_up(name: str, behaviour: Behaviour, ask: Ask) -> None:
+    """fault 2: accepted, then closed or reset, is `closed-early`."""
+    with Server(behaviour) as server:
+        verdict = ask(TEXTS[name].replace("{place}", server.address), 5)
+    not_ready(verdict)
+    assert verdict.cause == "closed-early"
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_nobody_listens(name: str, ask: Ask) -> None:
+    """fault 1: a closed port is `refused`."""
+    with Server(hang, opened=False) as server:
+        verdict = ask(TEXTS[name].replace("{place}", server.address), 5)
+    assert verdict.cause == "refused"
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize(
+    "chunk", [b"x", b"\0", b"\xff", b"\r\n", b"\x00\x00\x00\x01", b"a b: c\r\n"]
+)
+def test_endless_greeting(name: str, chunk: bytes, ask: Ask) -> None:
+    """fault 5: a server that never stops talking is no reason to hold, or to keep it all."""
+    with Server(babble(chunk * (16_384 // len(chunk)))) as server:
+        target = TEXTS[name].replace("{place}", server.address)
+        ask(target, LIMIT)
+        tracemalloc.start()
+        try:
+            verdict = ask(target, LIMIT)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    not_ready(verdict)
+    assert peak < 2 << 20
+
+
+@pytest.mark.parametrize("other", OTHERS)
+@pytest.mark.parametrize("name", TEXTS)
+def test_another_protocol(name: str, other: str, ask: Ask) -> None:
+    """A server of another kind does not make it hold, whether it speaks first or answers."""
+    if other in RECORDINGS and same_protocol(name, other):
+        return
+    for behaviour in (say(OTHERS[other], close), then(OTHERS[other], close)):
+        with Server(behaviour) as server:
+            not_ready(ask(TEXTS[name].replace("{place}", server.address), 2))
+
+
+def same_protocol(name: str, other: str) -> bool:
+    """Whether a recording is of the protocol that a target speaks."""
+    families = [TEXTS[name].partition("://")[0], RECORDINGS[other].target.partition("://")[0]]
+    # What a secure scheme speaks inside TLS is the plain one's; a page answers any question for a page.
+    spoken = [{"elasticsearch": "http", "etcd": "grpc"}.get(x, x) for x in families]
+    return spoken[0].startswith(spoken[1]) or spoken[1].startswith(spoken[0])
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_tls_where_plain_was_expected(name: str, ask: Ask, authority: Authority) -> None:
+    """A plain question to a port that speaks TLS does not hold."""
+    if speaks_tls(name):
+        return
+    with Server(hang, tls=TLS(authority.issue())) as server:
+        not_ready(ask(TEXTS[name].replace("{place}", server.address), LIMIT))
+
+
+@pytest.mark.parametrize("other", OTHERS)
+@pytest.mark.parametrize("name", [name for name in TEXTS if speaks_tls(name)])
+def test_plain_where_tls_was_expected(name: str, other: str, ask: Ask) -> None:
+    """fault 15: a plain server, asked in TLS, does not hold, and no password is sent to it."""
+    with Server(then(OTHERS[other], hang)) as server:
+        place = f"user:not-for-you@{server.address}"
+        form = of(name.partition("+")[0]).form
+        text = TEXTS[name].replace("{place}", server.address if form == "host:port" else place)
+        not_ready(ask(text, LIMIT))
+        heard = b"".join(bytes(connection.received) for connection in server.connections)
+    assert b"not-for-you" not in heard
+
+
+# From here on: what a real server said, changed.
+
+recorded = pytest.mark.parametrize("name", RECORDINGS)
+
+
+@recorded
+def test_the_recording_is_good(name: str, ask: Ask) -> None:
+    """Played as it was recorded, it holds: so what follows is about what was changed."""
+    with Server(replay(RECORDINGS[name])) as server, steady_random():
+        verdict = ask(RECORDINGS[name].target.replace("{place}", server.address), 5)
+    assert verdict.ready, verdict.seen
+
+
+@recorded
+def test_a_byte_at_a_time(name: str, ask: Ask) -> None:
+    """fault 4: slow bytes do not prolong the attempt: one deadline holds for all of them."""
+    with Server(replay(RECORDINGS[name], every=0.05)) as server, steady_random():
+        verdict = ask(RECORDINGS[name].target.replace("{place}", server.address), LIMIT)
+    not_ready(verdict)
+    assert verdict.cause == "no-reply"
+
+
+@recorded
+def test_closed_at_each_byte(name: str, ask: Ask) -> None:
+    """Cut short anywhere it does not hold, up to the byte that proves it; goodbyes may be missing."""
+    recording = RECORDINGS[name]
+    size = len(recording.server_bytes())
+    # Each byte of a short exchange, and of the beginnings and ends of a long one.
+    cuts = sorted({*range(0, size, max(1, size // 300)), *range(min(64, size)), size})
+    held = []
+    for cut in cuts:
+        behaviour = replay(recording, lambda said, cut=cut: said[:cut])  # type: ignore[misc]
+        with Server(behaviour) as server, steady_random():
+            verdict = ask(recording.target.replace("{place}", server.address), 2)
+        if verdict.ready:
+            held.append(cut)
+            continue
+        not_ready(verdict)
+        assert verdict.cause in ("closed-early", "protocol", "no-reply"), (cut, verdict)
+    # What made it hold was there at all later cuts, too.
+    assert held == cuts[len(cuts) - len(held) :]
+    assert 0 < len(held) < len(cuts)
+
+
+@recorded
+def test_huge_lengths(name: str, ask: Ask) -> None:
+    """A length that is far too long, anywhere, is neither waited for in vain nor kept room for."""
+    recording = RECORDINGS[name]
+    size = len(recording.server_bytes())
+    tracemalloc.start()
+    try:
+        for at in sorted({*range(min(size, 48)), *range(0, size, max(1, size // 50))}):
+            for length in (b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff"):
+                behaviour = replay(
+                    recording,
+                    lambda said, at=at, length=length: said[:at] + length + said[at + 4 :],  # type: ignore[misc]
+                )
+                with Server(behaviour) as server, steady_random():
+                    verdict = ask(recording.target.replace("{place}", server.address), 2)
+                assert verdict.ready or verdict.cause in CAUSES
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 << 20
+
+
+@recorded
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_mutations(name: str, data: st.DataObject, ask: Ask) -> None:
+    """Whatever a server says instead is a verdict and never a crash."""
+    recording = RECORDINGS[name]
+    size = len(recording.server_bytes())
+    edits = data.draw(
+        st.lists(
+            st.tuples(st.integers(0, size), st.integers(0, 8), st.binary(max_size=8)),
+            min_size=1,
+            max_size=4,
+        )
+    )
+
+    def change(said: bytes) -> bytes:
+        for at, gone, come in edits:
+            said = said[:at] + come + said[at + gone :]
+        return said
+
+    with Server(replay(recording, change)) as server, steady_random():
+        verdict = ask(recording.target.replace("{place}", server.address), 1)
+    assert verdict.ready or verdict.cause in CAUSES
+    assert verdict.seen.isprintable()

@@ -1,0 +1,80 @@
+"""What many schemes say alike about TLS and logins."""
+
+from __future__ import annotations
+
+import pytest
+
+from service_precheck import access, schemes
+from service_precheck.errors import OperatorError
+from service_precheck.model import Verdict, ready
+from service_precheck.options import Option, Scheme, Target
+from service_precheck.target import parse
+
+
+def probe(_: Target, __: object) -> Verdict:
+    return ready("it is there")
+
+
+def check(target: Target) -> tuple[str, ...]:
+    return (*access.check_login(target), *access.check_tls_choice(target))
+
+
+def scheme(name: str, tls: Option) -> Scheme:
+    return Scheme(
+        *(name, "url", probe),
+        proves="it is there",
+        not_proves="more",
+        example=f"{name}://a",
+        options=(*access.LOGIN_OPTIONS, access.ON_AUTH_REFUSED, tls, *access.TLS_OPTIONS),
+        port=1,
+        check=check,
+    )
+
+
+@pytest.fixture(autouse=True)
+def _two_schemes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make `flag://` a scheme with the option TLS, and `start://` one with STARTTLS."""
+    known = {"flag": scheme("flag", access.TLS), "start": scheme("start", access.STARTTLS)}
+    monkeypatch.setattr(schemes, "load", known.get)
+
+
+@pytest.mark.parametrize(
+    ("text", "wants"),
+    [
+        ("flag://a", False),
+        ("flag://a#tls", True),
+        ("flag://a#tls=false", False),
+        ("flag://a#ca=/ca.pem", True),
+        ("flag://a#insecure", True),
+        ("flag://a#insecure=false", False),
+        ("start://a", False),
+        ("start://a#tls=prefer", False),
+        ("start://a#tls=require", True),
+        ("start://a#server-name=b", True),
+    ],
+)
+def test_who_wants_tls(text: str, wants: bool) -> None:
+    """An option of TLS means TLS, without a word of its own."""
+    target = parse(text)
+    assert isinstance(target, Target)
+    assert access.wants_tls(target) is wants
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("flag://a#tls=false#ca=/ca.pem", "#tls= says no, and another option of TLS says yes"),
+        ("start://a#tls=off#cert=/c.pem", "#tls= says no, and another option of TLS says yes"),
+        ("start://a#tls=prefer#min-days=3", "#tls= says no, and another option of TLS says yes"),
+        ("flag://a#key=/k.pem", "#key= without #cert="),
+        ("flag://u@a#user=v", "#user= besides a user before the host"),
+        ("flag://u:p@a#password-env=P", "more than one password"),
+        ("flag://a#password-file=/p", "#password-file= without a user"),
+        ("flag://u%07@a", "a control character in the user's name"),
+    ],
+)
+def test_mistakes(text: str, wrong: str) -> None:
+    """What contradicts itself is told before anything is asked."""
+    with pytest.raises(OperatorError) as caught:
+        parse(text)
+    assert wrong in str(caught.value)
