@@ -10,6 +10,7 @@ A page says where a table stands, each mark on a line of its own; what is betwee
 | `options:NAME`   | the options of a scheme, without those that all have                     |
 | `options:common` | the options that every target takes, and those of groups                 |
 | `schemes`        | every scheme: an example, what ready proves and what it does not         |
+| `services`       | every scheme with a protocol: options, causes, cost, logins, versions    |
 | `gate`           | the gate's options and their variables                                   |
 | `verb:NAME`      | the options of a verb of the toolbox                                     |
 | `verbs`          | the verbs of the toolbox                                                 |
@@ -22,10 +23,12 @@ from __future__ import annotations
 
 import re
 import sys
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from service_precheck import causes, cli, schemes
+from service_precheck.access import LOGIN_OPTIONS, ON_AUTH_REFUSED, TLS, TLS_OPTIONS
 from service_precheck.model import INDEFINITE
 from service_precheck.options import COMMON, FLAG, write_duration
 from service_precheck.target import GROUP_OPTIONS
@@ -36,7 +39,9 @@ if TYPE_CHECKING:
 
     from service_precheck.options import Option, Scheme
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+TESTED = ROOT / "tests" / "services" / "tested.toml"
 MARKS = re.compile(
     r"^<!-- ([a-z]+(?::[a-z0-9-]+)?) -->\n(.*?)^<!-- end -->$", re.MULTILINE | re.DOTALL
 )
@@ -70,9 +75,13 @@ def content(mark: str, docs: Path = DOCS) -> str:
         return options(scheme(name).options)
     if kind == "verb":
         return options(VERB_OPTIONS[name], "--")
-    return {"schemes": lambda: index(docs), "gate": gate, "verbs": verbs, "causes": all_causes}[
-        mark
-    ]()
+    return {
+        "schemes": lambda: index(docs),
+        "services": lambda: services(docs),
+        "gate": gate,
+        "verbs": verbs,
+        "causes": all_causes,
+    }[mark]()
 
 
 def scheme(name: str) -> Scheme:
@@ -162,6 +171,38 @@ def index(docs: Path) -> str:
             )
         )
     heads = ("scheme", "example", "ready proves", "it does not prove", "port", "attempt", "floor")
+    return table(heads, rows)
+
+
+def services(docs: Path) -> str:
+    """A row for each service that is asked in its own protocol; its secure scheme stands beside it."""
+    tested = tomllib.loads(TESTED.read_text())
+    rows = []
+    modules: dict[str, list[str]] = {}
+    for name, module in schemes.BUILT_IN.items():
+        modules.setdefault(module, []).append(name)
+    for names in modules.values():
+        row = scheme(names[0])
+        if not row.cost:
+            continue
+        shared = {option.name for option in (*LOGIN_OPTIONS, ON_AUTH_REFUSED, TLS, *TLS_OPTIONS)}
+        own = (code(f"#{option.name}") for option in row.options if option.name not in shared)
+        page = page_of(names[0], docs)
+        rows.append(
+            (
+                f"[{', '.join(map(code, names))}]({page})",
+                row.proves,
+                ", ".join(own),
+                ", ".join(f"[{code(cause)}](../causes.md#{cause})" for cause in row.causes),
+                ", ".join(row.logins) or "none",
+                row.cost,
+                ", ".join(tested[names[0]]),
+            )
+        )
+    heads = (
+        *("scheme", "ready proves", "options of its own", "causes of its own"),
+        *("logins", "an attempt costs the server", "tested with"),
+    )
     return table(heads, rows)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
 import pytest
 
 from service_precheck import causes, cli, model, schemes
+from service_precheck.model import CAUSES
 from service_precheck.options import COMMON
 from service_precheck.toolbox import VERBS
 from tests.bed.process import GATE, TOOLBOX, Gate, run
@@ -163,3 +165,47 @@ def test_explain_prints_what_its_page_shows(tmp_path: Path) -> None:
         printed = program.wait(30.0).stdout.splitlines()
     for line in shown("toolbox.md", "precheck explain").splitlines():
         assert line in printed or line == "  ..."
+
+
+# What every connection, name and handshake can say.
+OF_CONNECTIONS = {
+    *("name-not-found", "no-addresses", "resolver-failure", "resolver-timeout", "wildcard"),
+    *("refused", "unreachable", "connect-timeout", "closed-early", "no-reply", "protocol", "local"),
+    *("tls-expired", "tls-name", "tls-untrusted", "tls-client-cert", "tls-plaintext"),
+    # Said by the engine, of any target.
+    *("lost", "not-ready"),
+}
+PACKAGE = Path(schemes.__file__).parent
+
+
+def causes_in(module: str, seen: set[str]) -> set[str]:
+    """The causes that stand in a probe's module and in the codecs it imports."""
+    if module in seen:
+        return set()
+    seen.add(module)
+    tree = ast.parse((PACKAGE / f"{module}.py").read_text())
+    found = {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and node.value in CAUSES
+    }
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        for name in (f"{node.module or ''}.{alias.name}".strip(".") for alias in node.names):
+            for path in (name, name.rpartition(".")[0]):
+                place = f"codecs/{path.removeprefix('codecs.')}"
+                if path and (PACKAGE / f"{place}.py").exists():
+                    found |= causes_in(place, seen)
+    return found
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in schemes.BUILT_IN if docs_tables.scheme(name).cost]
+)
+def test_causes_of_services_are_those_of_the_code(name: str) -> None:
+    """The causes that a service's row lists are those that its code can give, no more and no less."""
+    listed = set(docs_tables.scheme(name).causes)
+    written = causes_in(f"probes/{schemes.BUILT_IN[name]}", set())
+    assert listed <= written
+    assert written - OF_CONNECTIONS <= listed
