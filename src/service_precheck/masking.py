@@ -18,20 +18,20 @@ _MOST_CUTS = 24
 
 
 def mask(text: str, harmless: Collection[str]) -> str:
-    """`text` without what stands between the first colon and the last `@`, without the values of its
-    queries, and without the value of every option that is not known to be `harmless`."""
+    """`text` without what stands between the first colon and the last `@`, and without the value of
+    every option and every parameter of a query (`?NAME`) that is not known to be `harmless`."""
     at = text.rfind("@")
     if at >= 0:
         start = _first_colon(text, at)
         text = f"{text[:start]}***{text[at:]}"
     front, *options = text.split("#")
-    shown = [_mask_front(front)]
+    shown = [_mask_front(front, harmless)]
     for option in options:
         name, equals, value = option.partition("=")
         if name in harmless:
             # In a group the next member follows.
             end = min((i for i in (value.find(","), value.find(")")) if i >= 0), default=len(value))
-            shown.append(f"{name}{equals}{value[:end]}{_mask_front(value[end:])}")
+            shown.append(f"{name}{equals}{value[:end]}{_mask_front(value[end:], harmless)}")
         elif equals:
             # What is no word may be the rest of a value that held a `#`.
             word = name.replace("-", "")
@@ -51,7 +51,7 @@ def _first_colon(text: str, at: int) -> int:
     return start
 
 
-def _mask_front(text: str) -> str:
+def _mask_front(text: str, harmless: Collection[str]) -> str:
     path, mark, query = text.partition("?")
     colon = path.find(":", _first_colon(path, len(path)) - 1)
     if colon >= 0:
@@ -59,7 +59,8 @@ def _mask_front(text: str) -> str:
         end = next((i for i, c in enumerate(path) if i > colon and c in "/,) "), len(path))
         if end - colon > 6 and not set(path[colon + 1 : end]) <= _IN_ADDRESSES:
             path = f"{path[: colon + 1]}***{path[end:]}"
-    return f"{path}{mark}{masked_query(query)}"
+    known = [name[1:] for name in harmless if name.startswith("?")]
+    return f"{path}{mark}{masked_query(query, known)}"
 
 
 def _words(text: str) -> set[str]:

@@ -25,7 +25,7 @@ from .model import Frozen, Verdict, keep_secret, percent_decoded, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from .stream import Attempt
 
@@ -113,6 +113,7 @@ class Scheme(Frozen):
     attempts in seconds; it follows from `cost`, what an attempt costs the server. `proves` and
     `not_proves` say, in one sentence each, what "ready" means. `logins` are the ways to log in that are
     spoken, by the protocol's own names; `causes` what it can say beyond the causes of a connection.
+    `query` names the parameters of a URL's query that it understands: their values are no secrets.
     `probe` blocks until the attempt's deadline at most and gives a verdict or raises NotReady. `check`
     looks at a target for what the option table cannot say, before anything is probed, and gives what
     is wrong.
@@ -133,6 +134,7 @@ class Scheme(Frozen):
         "port",
         "probe",
         "proves",
+        "query",
     )
     name: str
     form: str
@@ -143,6 +145,7 @@ class Scheme(Frozen):
     cost: str
     logins: tuple[str, ...]
     causes: tuple[str, ...]
+    query: tuple[str, ...]
     options: tuple[Option, ...]
     port: int | None
     floor: float
@@ -161,6 +164,7 @@ class Scheme(Frozen):
         cost: str = "",
         logins: tuple[str, ...] = (),
         causes: tuple[str, ...] = (),
+        query: tuple[str, ...] = (),
         options: tuple[Option, ...] = (),
         port: int | None = None,
         floor: float = 0.025,
@@ -177,6 +181,7 @@ class Scheme(Frozen):
             cost=cost,
             logins=logins,
             causes=causes,
+            query=query,
             options=options,
             port=port,
             floor=floor,
@@ -238,7 +243,7 @@ class Target(Frozen):
         for pair in query.split("&") if query else ():
             key, equals, value = pair.partition("=")
             secret = value if equals else key
-            if len(secret) > 5:
+            if len(secret) > 5 and not (equals and key in scheme.query):
                 keep_secret(secret)
                 keep_secret(percent_decoded(secret.replace("+", " ")))
         self._set(
@@ -333,7 +338,7 @@ class Target(Frozen):
         if password:
             user += f":{password}"
         at = "@" if user else ""
-        query = masked_query(self.query) if masked else self.query
+        query = masked_query(self.query, self.scheme.query) if masked else self.query
         mark = "?" if query else ""
         return f"{self.scheme.name}://{user}{at}{where}{self.path}{mark}{query}"
 
@@ -352,12 +357,18 @@ def place(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def masked_query(query: str) -> str:
-    """A URL's query with every value masked; a part without `=` is all value."""
+def masked_query(query: str, harmless: Collection[str] = ()) -> str:
+    """A URL's query with every value masked but the words of `harmless` names; a part without `=` is
+    all value."""
     if not query:
         return ""
-    pairs = (pair.partition("=") for pair in query.split("&"))
-    return "&".join(f"{key}=***" if equals else "***" if key else "" for key, equals, _ in pairs)
+    shown = []
+    for pair in query.split("&"):
+        key, equals, value = pair.partition("=")
+        # In a group the next member may follow: more than a word is not shown.
+        word = key in harmless and all(c.isalnum() or c in "-_.$%" for c in value)
+        shown.append(pair if word and equals else f"{key}=***" if equals else "***" if key else "")
+    return "&".join(shown)
 
 
 _PLAIN = frozenset(

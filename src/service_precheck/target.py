@@ -259,6 +259,7 @@ class _Reader:
         table = (*scheme.options, *COMMON)
         self.harmless |= {option.name for option in table if not option.secret}
         self.secret |= {option.name for option in table if option.secret}
+        self.harmless |= {f"?{parameter}" for parameter in scheme.query}
         parts = self._place(raw, rest, scheme, bare)
         given = self._options(options, table, f"{scheme.name}://")
         if len(self.mistakes) > before:
