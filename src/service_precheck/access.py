@@ -54,8 +54,8 @@ ON_AUTH_REFUSED = Option(
 )
 
 
-def check_login(target: Target) -> tuple[str, ...]:
-    """What the table of `LOGIN_OPTIONS` cannot say."""
+def check_login(target: Target, *, password_alone: bool = False) -> tuple[str, ...]:
+    """What the table of `LOGIN_OPTIONS` cannot say. With `password_alone` a password needs no user."""
     wrong = []
     user = target.text("user") or target.user
     passwords = [name for name in ("password-file", "password-env") if target.text(name)]
@@ -63,7 +63,7 @@ def check_login(target: Target) -> tuple[str, ...]:
         wrong.append("#user= besides a user before the host")
     if len(passwords) + bool(target.password) > 1:
         wrong.append("more than one password")
-    if passwords and not user:
+    if passwords and not user and not password_alone:
         wrong.append(f"#{passwords[0]}= without a user: #user=NAME")
     if not (user + target.password).isprintable():
         wrong.append("a control character in the user's name or password")
