@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from service_precheck import schemes
 from tests.bed.pages import ScriptedHTTP, page
 from tests.bed.process import SOURCE
+from tests.bed.recording import Recording, all_recordings, replay
 from tests.bed.sockets import Server, hang
 from tests.bed.tls import TLS, Authority
 
@@ -35,7 +37,7 @@ C_MODULES = {
 LEAN = C_MODULES | {"__future__"}
 # Of our own, what only some targets or outputs need. All else is the core, and loaded by each run.
 LAZY = (
-    *("causes", "codecs", "library", "probes", "tls", "toolbox"),
+    *("access", "causes", "codecs", "digests", "library", "probes", "tls", "toolbox"),
     *("report.jsonlines", "report.live", "report.plain", "report.table"),
 )
 WAITING = {"probes", "report.plain"}
@@ -150,7 +152,7 @@ def test_page(python: str) -> None:
         ours, others = split(loaded(python, pages.url))
     assert others <= LEAN
     ours = {name for name in ours if not name.startswith("codecs")}
-    assert ours == WAITING | {"probes.http"}
+    assert ours == WAITING | {"access", "probes.http"}
 
 
 def test_secure_page(python: str, authority: Authority) -> None:
@@ -161,7 +163,28 @@ def test_secure_page(python: str, authority: Authority) -> None:
         ours, others = split(loaded(python, target))
     assert others <= LEAN | {"_ssl"}
     ours = {name for name in ours if not name.startswith("codecs")}
-    assert ours == WAITING | {"probes.http", "tls"}
+    assert ours == WAITING | {"access", "probes.http", "tls"}
+
+
+# What a recorded exchange loads besides the C modules: of our own, and of the interpreter's.
+SERVICES: dict[str, tuple[set[str], set[str]]] = {}
+STEADY = """
+import posix
+posix.urandom = lambda size: (b"service-precheck" * size)[:size]
+"""
+
+
+@pytest.mark.parametrize("recording", all_recordings(), ids=lambda recording: recording.name)
+def test_services(python: str, recording: Recording) -> None:
+    """A service's target loads its own probe and codecs on top, and nothing else."""
+    mine, builtin = SERVICES[recording.name]
+    scheme = recording.target.partition("://")[0]
+    with Server(replay(recording)) as server:
+        target = recording.target.replace("{place}", server.address)
+        ours, others = split(loaded(python, target, first=STEADY))
+    assert others <= LEAN | builtin
+    probe = f"probes.{schemes.BUILT_IN[scheme]}"
+    assert ours == WAITING | {"access", "codecs", probe} | mine
 
 
 @pytest.mark.parametrize(

@@ -10,15 +10,17 @@ import base64
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from service_precheck import schemes
 from tests.bed.pages import Request, ScriptedHTTP
 from tests.bed.process import SOURCE, TOOLBOX, Finished, Gate, run
+from tests.bed.recording import Recording, all_recordings, replay
 from tests.bed.sockets import Connection, Server, answer, hang
 from tests.bed.tls import TLS, Authority
 
@@ -149,11 +151,48 @@ def bench(authority: Authority, tmp_path: Path) -> Iterator[Bench]:
                 f"http://user:{CANARY}@127.0.0.1:{port}/?q={CANARY}",
                 f"https://user:{CANARY}@127.0.0.1:{port}/?q={CANARY}",
             ]
+        ports = (greeting.port, silent.port, refusing.port, asking.port)
+        made.targets += list(of_services(ports, secret))
+        for recording in all_recordings():
+            planted = stack.enter_context(Server(replay(recording, plant)))
+            made.targets.append(with_canary(recording, planted.address))
         made.targets += [
             f"http://user:{CANARY}@name.invalid/?token={CANARY}",
             f"http://127.0.0.1:1/?y=7#user=user#password-file={tmp_path}/missing",
         ]
         yield made
+
+
+def of_services(ports: Sequence[int], secret: Path) -> Iterator[str]:
+    """Every scheme with a login, at servers that know nothing of its protocol."""
+    for name in schemes.BUILT_IN:
+        scheme = schemes.load(name)
+        assert scheme is not None
+        if scheme.option("password-file") is None or name in ("http", "https"):
+            continue
+        for port in ports:
+            yield f"{name}://user:{CANARY}@127.0.0.1:{port}"
+            yield f"{name}://127.0.0.1:{port}#user=user#password-file={secret}"
+            yield f"{name}://127.0.0.1:{port}#user=user#password-env=THE_PASSWORD"
+
+
+def plant(said: bytes) -> bytes:
+    """Put the canary wherever a server says something that people could be shown."""
+    return re.sub(
+        rb"[ -~]{%d,}" % len(CANARY),
+        lambda text: CANARY.encode() + text[0][len(CANARY) :],
+        said,
+    )
+
+
+def with_canary(recording: Recording, place: str) -> str:
+    """A recording's target, with the canary for its password."""
+    scheme, _, rest = recording.target.partition("://")
+    where = rest.partition("{place}")[2]
+    login = f"user:{CANARY}@"
+    given = schemes.load(scheme)
+    assert given is not None
+    return f"{scheme}://{login if given.option('password-file') else ''}{place}{where}"
 
 
 OUTPUTS = {

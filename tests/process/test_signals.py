@@ -20,7 +20,8 @@ import pytest
 from tests.bed.limits import PID1
 from tests.bed.names import Reply, ScriptedDNS
 from tests.bed.process import Gate, Wrapper, run
-from tests.bed.sockets import Full, Server, hang
+from tests.bed.recording import all_recordings, replay
+from tests.bed.sockets import Behaviour, Full, Server, hang
 from tests.bed.world import Etc, World, resolv_conf
 
 MOMENTS = 20
@@ -159,6 +160,40 @@ def test_any_moment(phase: str, number: int, status: int) -> None:
                 await_handlers(gate)
             gate.signal(number)
         for _, gate in due:
+            assert gate.wait(SOON).status == status
+
+
+def services() -> dict[str, Start]:
+    """Each exchange with a service: before the server says anything, and in the middle of it."""
+    found = {}
+    for recording in all_recordings():
+        for name, behaviour in (("silent", hang), ("slow", replay(recording, every=0.02))):
+            found[f"{recording.name}, {name}"] = asking(recording.target, behaviour)
+    return found
+
+
+def asking(target: str, behaviour: Behaviour) -> Start:
+    def start(stack: ExitStack) -> Gate:
+        server = stack.enter_context(Server(behaviour))
+        return stack.enter_context(Gate(target.replace("{place}", server.address)))
+
+    return start
+
+
+SERVICES = services()
+
+
+@pytest.mark.parametrize(("number", "status"), SIGNALS)
+@pytest.mark.parametrize("phase", SERVICES)
+def test_any_moment_of_a_service(phase: str, number: int, status: int) -> None:
+    """fault 38, fault 39: whatever a service is being asked, and however slowly it answers."""
+    with ExitStack() as stack:
+        gates = [SERVICES[phase](stack) for _ in range(5)]
+        for gate in gates:
+            await_handlers(gate)
+            time.sleep(random.uniform(0.0, 0.1))
+            gate.signal(number)
+        for gate in gates:
             assert gate.wait(SOON).status == status
 
 
