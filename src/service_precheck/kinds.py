@@ -81,6 +81,16 @@ def read_port(text: str) -> int | None:
     return number if 0 < number < 65_536 else None
 
 
+def is_name(text: str) -> bool:
+    """Whether DNS can be asked for a name that a server told (RFC 1035 section 3.1)."""
+    bare = text.removesuffix(".")
+    return (
+        len(bare) < 254
+        and all(c.isascii() and (c.isalnum() or c in "-._") for c in bare)
+        and all(0 < len(label) < 64 for label in bare.split("."))
+    )
+
+
 _SIZES = {"": 1, "K": 1000, "M": 1000**2, "G": 1000**3, "KI": 1024, "MI": 1024**2, "GI": 1024**3}
 
 

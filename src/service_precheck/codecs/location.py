@@ -5,7 +5,7 @@ A fragment is for the reader and a user in the address never used: neither is ke
 
 from __future__ import annotations
 
-from ..kinds import read_port
+from ..kinds import is_name, read_port
 from ..net import is_address
 from .http1 import PORTS, Place
 
@@ -46,7 +46,7 @@ def _absolute(scheme: str, rest: str) -> Place | None:
         if not (bracket and is_address(host) and port[:1] in ("", ":")):
             return None
         port = port[1:]
-    elif not _is_name(host):
+    elif not is_name(host):
         return None
     number = read_port(port) if port else PORTS[scheme]
     if number is None:
@@ -54,16 +54,6 @@ def _absolute(scheme: str, rest: str) -> Place | None:
     if not tail.startswith("/"):
         tail = f"/{tail}"
     return Place(scheme, host, number, _encoded(_without_dots(tail)))
-
-
-def _is_name(host: str) -> bool:
-    """Whether DNS can be asked for it (RFC 1035 section 3.1)."""
-    bare = host.removesuffix(".")
-    return (
-        len(bare) < 254
-        and all(c.isascii() and (c.isalnum() or c in "-._") for c in bare)
-        and all(0 < len(label) < 64 for label in bare.split("."))
-    )
 
 
 def _without_dots(path: str) -> str:
