@@ -6,6 +6,10 @@ makes one attempt on the target through a proxy in front of the server, sees tha
 writes `tests/probes/recorded/mysql.json`. The suite of hostile servers plays it back, cut, slowed and
 mutated, so record the plainest exchange that uses most of the protocol. While recording and replaying,
 random bytes are the same (`steady_random`), so that a login's nonce fits the recorded answer.
+
+A server that tells where it is to be found (Kafka's brokers, a replica set's members) tells a place
+that leads back here: wherever it says its own port, in decimal or in four bytes, the port of whoever
+plays it is said instead.
 """
 
 from __future__ import annotations
@@ -37,10 +41,14 @@ Step = tuple[str, bytes]
 class Recording:
     """An exchange: the target with `{place}` for the server, and the steps of each connection."""
 
-    def __init__(self, name: str, target: str, connections: list[list[Step]]) -> None:
+    def __init__(
+        self, name: str, target: str, connections: list[list[Step]], port: int = 0
+    ) -> None:
         self.name = name
         self.target = target
         self.connections = connections
+        # The server's own, 0 if it is not known.
+        self.port = port
 
     @classmethod
     def load(cls, path: Path) -> Recording:
@@ -49,7 +57,7 @@ class Recording:
         connections = [
             [(who, bytes.fromhex(said)) for who, said in steps] for steps in held["connections"]
         ]
-        return cls(path.stem, held["target"], connections)
+        return cls(path.stem, held["target"], connections, held.get("port", 0))
 
     def server_bytes(self) -> bytes:
         """All that the server said, connections one behind the other."""
@@ -60,8 +68,17 @@ class Recording:
     def save(self) -> None:
         """Write it to where the suite finds it."""
         connections = [[(who, said.hex()) for who, said in steps] for steps in self.connections]
-        held = {"target": self.target, "connections": connections}
+        held = {"target": self.target, "port": self.port, "connections": connections}
         (FOLDER / f"{self.name}.json").write_text(json.dumps(held, indent=1) + "\n")
+
+
+def led_back(said: bytes, port: int, here: int) -> bytes:
+    """What a server at `port` said, with `here` for that port; of the same length."""
+    if not port:
+        return said
+    said = said.replace(port.to_bytes(4, "big"), here.to_bytes(4, "big"))
+    old, new = b"%d" % port, b"%d" % here
+    return said.replace(old, new) if len(old) == len(new) else said
 
 
 def all_recordings() -> list[Recording]:
@@ -84,7 +101,9 @@ def replay(
     def behave(connection: Connection) -> None:
         with lock:
             steps = next(turns, [])
+        here = connection.socket.getsockname()[1]
         for who, part in steps:
+            part = led_back(part, recording.port, here)
             if who == "client":
                 if not _heard(connection, len(part)):
                     return
@@ -156,7 +175,7 @@ def record(name: str, text: str, host: str, port: int) -> Recording:
         verdict = leaf.scheme.probe(leaf, Attempt(net.monotonic() + 10, Names()))
         assert verdict.ready, verdict.seen
         print(verdict.seen)
-    return Recording(name, text, connections)
+    return Recording(name, text, connections, port)
 
 
 def _forward_all(
@@ -170,18 +189,20 @@ def _forward_all(
             connections.append(steps)
             for source, sink, who in ((client, server, "client"), (server, client, "server")):
                 threading.Thread(
-                    target=_forward, args=(source, sink, who, steps), daemon=True
+                    target=_forward, args=(source, sink, who, steps, upstream[1]), daemon=True
                 ).start()
 
 
-def _forward(source: socket.socket, sink: socket.socket, who: str, steps: list[Step]) -> None:
+def _forward(
+    source: socket.socket, sink: socket.socket, who: str, steps: list[Step], port: int
+) -> None:
     with contextlib.suppress(OSError):
         while said := source.recv(65_536):
             if steps and steps[-1][0] == who:
                 steps[-1] = (who, steps[-1][1] + said)
             else:
                 steps.append((who, said))
-            sink.sendall(said)
+            sink.sendall(led_back(said, port, sink.getsockname()[1]) if who == "server" else said)
         sink.shutdown(socket.SHUT_WR)
 
 
