@@ -25,6 +25,12 @@ BUILT_IN = {
     "unix": "unix",
     "file": "file",
     "exec": "exec",
+    "grpc": "grpc",
+    "grpcs": "grpc",
+    "amqp": "amqp",
+    "amqps": "amqp",
+    "redis": "redis",
+    "rediss": "redis",
 }
 
 ENTRY_POINTS = "service_precheck.schemes"

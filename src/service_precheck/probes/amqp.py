@@ -1,0 +1,256 @@
+"""AMQP 0-9-1 (RabbitMQ): does the broker take a login, a virtual host, and what is published.
+
+AMQP 0-9-1 specification, sections 2.2.4 (the handshake) and 2.3.5 (frames), and the reference of its
+methods; RabbitMQ's extensions `authentication_failure_close` and `connection.blocked`.
+
+With a login it sends Connection.Start-Ok, Tune-Ok and Open, a passive Declare for each queue and
+exchange on a channel of its own, and Connection.Close. Without one it hears Connection.Start and hangs
+up. Costs the broker a connection, and three lines in its log.
+
+A broker with an alarm says so only to those who publish. So a Basic.Publish is begun just before Close
+and never finished: without its content nothing is published. Either Connection.Blocked comes, or the
+answer to Close. A broker reads nothing of a connection that it has blocked, not even its end: what
+frees it is a heartbeat that cannot be sent, so short ones are agreed upon.
+"""
+
+from __future__ import annotations
+
+from .. import net, stream
+from ..access import tls_settings
+from ..codecs import amqp_wire as wire
+from ..codecs.amqp_options import OPTIONS, QUERY, TLS_ONLY, check, external, vhost
+from ..errors import NotReady, blocked
+from ..model import Verdict, printable, ready
+from ..options import Scheme, Target
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..codecs.amqp_wire import Broker
+    from ..stream import Attempt, Stream
+
+CHANNEL = 1
+GOODBYE = wire.method(0, wire.CLOSE, wire.number(200, 2), wire.short("done"), bytes(4))
+# How long a broker may take to answer a goodbye once the verdict is known.
+PATIENCE = 0.2
+
+
+def probe(target: Target, attempt: Attempt) -> Verdict:
+    """Ready when the login is taken, the virtual host opened, and all that is named is there."""
+    assert target.port is not None
+    with stream.connect(target.host, target.port, attempt) as connection:
+        if target.scheme.name == "amqps":
+            _secure(target, connection)
+        connection.write(wire.HEADER)
+        _, fields = wire.expect(connection, wire.START)
+        broker = wire.Broker(fields)
+        user = target.text("user") or target.user
+        if not user and not external(target):
+            return _without_login(target, connection, broker)
+        _log_in(target, connection, broker, user)
+        who = user or "the certificate's user"
+        said = f"{connection.peer} ({broker.name}) opens the vhost {vhost(target)} to {who}"
+        _open(connection, vhost(target))
+        try:
+            named = [("queue", name) for name in target.texts("queue")]
+            named += [("exchange", name) for name in target.texts("exchange")]
+            found = [_declared(connection, kind, name) for kind, name in named]
+        except NotReady:
+            _hang_up(connection)
+            raise
+        alarm = _leave(connection, broker)
+        if alarm is None and target.flag("alarms"):
+            raise blocked(
+                "unsupported", f"{connection.peer} ({broker.name}) does not tell of alarms"
+            )
+        if alarm and target.flag("alarms"):
+            hint = "`rabbitmq-diagnostics alarms` names the node; make room there"
+            raise blocked("alarm", f"{said}, and blocks who publishes: {alarm}", hint)
+        found += [f"who publishes is blocked: {alarm}"] if alarm else ["no alarm"] * (alarm == "")
+        return ready(", ".join((said, *found)))
+
+
+def _secure(target: Target, connection: Stream) -> None:
+    try:
+        connection.upgrade(tls_settings(target), target.host)
+    except NotReady as error:
+        if error.verdict.cause != "tls-plaintext":
+            raise
+        raise NotReady(error.verdict.but(hint="amqp:// asks without TLS")) from error
+
+
+def _without_login(target: Target, connection: Stream, broker: Broker) -> Verdict:
+    named = [name for name, _ in target.given if name in ("queue", "exchange", "alarms")]
+    if vhost(target) != "/":
+        named.append("a vhost")
+    said = f"{connection.peer} is {broker.name} and asks for a login"
+    if named:
+        hint = "#user= with #password-file= logs in"
+        raise blocked("auth-required", f"{said} before it tells of {named[0]}", hint)
+    return ready(f"{said} (not tried)")
+
+
+def _log_in(target: Target, connection: Stream, broker: Broker, user: str) -> None:
+    """Start-Ok to Tune-Ok. Raises `auth-refused`, `unsupported`."""
+    mechanism = "EXTERNAL" if external(target) else "PLAIN"
+    if mechanism not in broker.mechanisms:
+        offered = printable(", ".join(broker.mechanisms), 100)
+        raise blocked(
+            "unsupported", f"{connection.peer} takes logins by {offered}, not by {mechanism}"
+        )
+    response = b""
+    if mechanism == "PLAIN":
+        from ..codecs import credentials
+
+        response = wire.raw(f"\0{user}\0{credentials.password(target)}")
+    can = dict.fromkeys((wire.AUTHENTICATION_FAILURE, wire.BLOCKING), wire.flag(True))
+    properties = {"product": wire.words("service-precheck"), "capabilities": wire.nested(can)}
+    connection.write(
+        wire.method(
+            *(0, wire.START_OK, wire.table(properties)),
+            *(wire.short(mechanism), wire.long(response), wire.short("en_US")),
+        )
+    )
+    try:
+        _, tune = wire.expect(connection, wire.TUNE)
+    except NotReady as error:
+        raise _refused(error, broker, user) from error
+    channels, longest = tune.number(2), tune.number(4)
+    longest = min(longest or wire.MOST_FRAME, wire.MOST_FRAME)
+    connection.write(
+        wire.method(
+            *(0, wire.TUNE_OK, wire.number(channels, 2)),
+            *(wire.number(longest, 4), wire.number(_heartbeat(connection), 2)),
+        )
+    )
+
+
+def _refused(error: NotReady, broker: Broker, user: str) -> NotReady:
+    """What became of a login, for who reads it."""
+    verdict = error.verdict
+    if verdict.cause == "auth-refused" and user == "guest":
+        hint = "this user may log in only from the broker's own machine, unless loopback_users is changed"
+        return NotReady(verdict.but(hint=hint))
+    if verdict.cause == "closed-early" and wire.AUTHENTICATION_FAILURE not in broker.capabilities:
+        # What the specification has a broker do (section 2.2.4).
+        return NotReady(verdict.but(cause="auth-refused", seen=f"{verdict.seen}, as a refusal"))
+    return error
+
+
+def _heartbeat(connection: Stream) -> int:
+    """Seconds: short, but so that two of them are longer than the attempt, in which none is sent."""
+    left = connection.deadline - net.monotonic()
+    return min(int(left / 2) + 1, 60)
+
+
+def _open(connection: Stream, vhost: str) -> None:
+    connection.write(wire.method(0, wire.OPEN, wire.short(vhost), bytes(2)))
+    wire.expect(connection, wire.OPEN_OK)
+
+
+def _open_channel(connection: Stream) -> None:
+    connection.write(wire.method(CHANNEL, wire.CHANNEL_OPEN, bytes(1)))
+    wire.expect(connection, wire.CHANNEL_OPEN_OK)
+
+
+def _declared(connection: Stream, kind: str, name: str) -> str:
+    """What a passive Declare tells of a queue or an exchange. Raises what a Channel.Close says."""
+    _open_channel(connection)
+    asked, answer, name_and_type = wire.QUEUE_DECLARE, wire.QUEUE_DECLARE_OK, wire.short(name)
+    if kind == "exchange":
+        asked, answer = wire.EXCHANGE_DECLARE, wire.EXCHANGE_DECLARE_OK
+        # Not looked at in a passive Declare, and asked for all the same.
+        name_and_type += wire.short("direct")
+    declare = bytes(2), name_and_type, wire.PASSIVE, wire.table({})
+    connection.write(wire.method(CHANNEL, asked, *declare))
+    which, fields = wire.expect(connection, answer, wire.CHANNEL_CLOSE)
+    if which == wire.CHANNEL_CLOSE:
+        from ..codecs import amqp_fault
+
+        connection.write(wire.method(CHANNEL, wire.CHANNEL_CLOSE_OK))
+        return amqp_fault.channel_closed(fields, kind, name)
+    connection.write(wire.method(CHANNEL, wire.CHANNEL_CLOSE, bytes(2), wire.short(""), bytes(4)))
+    wire.expect(connection, wire.CHANNEL_CLOSE_OK)
+    if kind == "exchange":
+        return f"the exchange {name} is there"
+    fields.short()
+    messages, consumers = fields.number(4), fields.number(4)
+    return f"the queue {name} is there (messages {messages}, consumers {consumers})"
+
+
+def _leave(connection: Stream, broker: Broker) -> str | None:
+    """Say goodbye; what the broker says to who publishes, empty if nothing, None if it cannot tell."""
+    if wire.BLOCKING not in broker.capabilities:
+        connection.write(GOODBYE)
+        wire.expect(connection, wire.CLOSE_OK)
+        return None
+    _open_channel(connection)
+    publish = wire.method(CHANNEL, wire.PUBLISH, bytes(2), wire.short(""), wire.short(""), bytes(1))
+    connection.write(publish + wire.content_header(CHANNEL, 1) + GOODBYE)
+    which, fields = wire.expect(connection, wire.CLOSE_OK, wire.BLOCKED)
+    if which == wire.CLOSE_OK:
+        return ""
+    return printable(fields.short(), 200) or "it does not say why"
+
+
+def _hang_up(connection: Stream) -> None:
+    """Say goodbye where the verdict is known: what comes of it does not matter."""
+    connection.deadline = min(connection.deadline, net.monotonic() + PATIENCE)
+    try:
+        connection.write(GOODBYE)
+        wire.expect(connection, wire.CLOSE_OK)
+    except NotReady:
+        pass
+
+
+_PROVES = (
+    "the broker takes the login, opens the vhost, and has the queues and exchanges that are named"
+)
+_NOT_PROVES = (
+    "that the user may publish or consume; without a user, more than that a broker answers"
+)
+_COST = "a connection and three lines in the log, a channel for each question"
+_CAUSES = (
+    "alarm",
+    "auth-required",
+    "auth-refused",
+    "forbidden",
+    "missing-object",
+    "not-ready",
+    "overloaded",
+    "unsupported",
+)
+
+SCHEMES = (
+    Scheme(
+        "amqp",
+        "url",
+        probe,
+        proves=_PROVES,
+        not_proves=_NOT_PROVES,
+        example="amqp://shop@rabbitmq/orders#password-file=/run/secrets/rabbitmq#queue=new",
+        cost=_COST,
+        logins=("PLAIN",),
+        causes=_CAUSES,
+        options=OPTIONS,
+        query=QUERY,
+        port=5672,
+        floor=0.1,
+        check=check,
+    ),
+    Scheme(
+        "amqps",
+        "url",
+        probe,
+        proves=f"{_PROVES}, over TLS with a certificate that is trusted",
+        not_proves=_NOT_PROVES,
+        example="amqps://rabbitmq.shop#mechanism=external#cert=/tls/tls.crt#key=/tls/tls.key",
+        cost=_COST,
+        logins=("PLAIN", "EXTERNAL"),
+        causes=_CAUSES,
+        options=(*OPTIONS, *TLS_ONLY),
+        query=QUERY,
+        port=5671,
+        floor=0.1,
+        check=check,
+    ),
+)
