@@ -7,7 +7,7 @@ import pytest
 from service_precheck import access, schemes
 from service_precheck.errors import OperatorError
 from service_precheck.model import Verdict, ready
-from service_precheck.options import Option, Scheme, Target
+from service_precheck.options import TEXT, Option, Scheme, Target
 from service_precheck.target import parse
 
 
@@ -19,13 +19,13 @@ def check(target: Target) -> tuple[str, ...]:
     return (*access.check_login(target), *access.check_tls_choice(target))
 
 
-def scheme(name: str, tls: Option) -> Scheme:
+def scheme(name: str, tls: Option, rows: tuple[Option, ...] = access.TLS_OPTIONS) -> Scheme:
     return Scheme(
         *(name, "url", probe),
         proves="it is there",
         not_proves="more",
         example=f"{name}://a",
-        options=(*access.LOGIN_OPTIONS, access.ON_AUTH_REFUSED, tls, *access.TLS_OPTIONS),
+        options=(*access.LOGIN_OPTIONS, access.ON_AUTH_REFUSED, tls, *rows),
         port=1,
         check=check,
     )
@@ -33,8 +33,14 @@ def scheme(name: str, tls: Option) -> Scheme:
 
 @pytest.fixture(autouse=True)
 def _two_schemes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make `flag://` a scheme with the option TLS, and `start://` one with STARTTLS."""
-    known = {"flag": scheme("flag", access.TLS), "start": scheme("start", access.STARTTLS)}
+    """Make `flag://` a scheme with the option TLS, `start://` one with STARTTLS, and `store://` one
+    with a `key` of its own."""
+    rows = (Option("key", TEXT, "what is stored"), *access.TLS_OPTIONS_BESIDE_KEY)
+    known = {
+        "flag": scheme("flag", access.TLS),
+        "start": scheme("start", access.STARTTLS),
+        "store": scheme("store", access.TLS, rows),
+    }
     monkeypatch.setattr(schemes, "load", known.get)
 
 
@@ -51,6 +57,9 @@ def _two_schemes(monkeypatch: pytest.MonkeyPatch) -> None:
         ("start://a#tls=prefer", False),
         ("start://a#tls=require", True),
         ("start://a#server-name=b", True),
+        ("flag://a#cert=/c.pem#key=/k.pem", True),
+        ("store://a#key=/config/app", False),
+        ("store://a#cert=/c.pem#cert-key=/k.pem", True),
     ],
 )
 def test_who_wants_tls(text: str, wants: bool) -> None:
@@ -67,6 +76,7 @@ def test_who_wants_tls(text: str, wants: bool) -> None:
         ("start://a#tls=off#cert=/c.pem", "#tls= says no, and another option of TLS says yes"),
         ("start://a#tls=prefer#min-days=3", "#tls= says no, and another option of TLS says yes"),
         ("flag://a#key=/k.pem", "#key= without #cert="),
+        ("store://a#cert-key=/k.pem", "#cert-key= without #cert="),
         ("flag://u@a#user=v", "#user= besides a user before the host"),
         ("flag://u:p@a#password-env=P", "more than one password"),
         ("flag://a#password-file=/p", "#password-file= without a user"),
@@ -78,3 +88,13 @@ def test_mistakes(text: str, wrong: str) -> None:
     with pytest.raises(OperatorError) as caught:
         parse(text)
     assert wrong in str(caught.value)
+
+
+def test_a_key_beside_the_certificates() -> None:
+    """Where `key` is something else, the certificate's stands in `cert-key`."""
+    target = parse("store://a#key=/config/app#cert=/c.pem#cert-key=/k.pem")
+    assert isinstance(target, Target)
+    assert access.tls_settings(target).key == "/k.pem"
+    target = parse("flag://a#cert=/c.pem#key=/k.pem")
+    assert isinstance(target, Target)
+    assert access.tls_settings(target).key == "/k.pem"

@@ -21,6 +21,10 @@ TLS_OPTIONS = (
     Option("key", PATH, "a file with its key (PEM), if it is not in the same file"),
     Option("insecure", FLAG, "accept any certificate", False),
 )
+# For schemes in which `key` is one that something is stored under.
+TLS_OPTIONS_BESIDE_KEY = tuple(
+    Option("cert-key", row.kind, row.meaning) if row.name == "key" else row for row in TLS_OPTIONS
+)
 # For protocols that have no scheme of their own for it; any of the others means it too.
 TLS = Option("tls", FLAG, "speak TLS; any other option of TLS means it too", False)
 # For protocols in which the server offers TLS in the middle of the conversation.
@@ -70,11 +74,16 @@ def check_login(target: Target, *, password_alone: bool = False) -> tuple[str, .
     return tuple(wrong)
 
 
+def _cert_key(target: Target) -> str:
+    """What the option with the certificate's key is called."""
+    return "key" if target.scheme.option("cert-key") is None else "cert-key"
+
+
 def check_tls(target: Target) -> tuple[str, ...]:
     """What the table of `TLS_OPTIONS` cannot say."""
     wrong = []
-    if target.text("key") and not target.text("cert"):
-        wrong.append("#key= without #cert=: the certificate is missing")
+    if target.text(_cert_key(target)) and not target.text("cert"):
+        wrong.append(f"#{_cert_key(target)}= without #cert=: the certificate is missing")
     if target.flag("insecure") and target.text("ca"):
         wrong.append("#ca= with #insecure: either trust a file or trust anything")
     name = target.text("server-name")
@@ -96,7 +105,7 @@ def tls_settings(target: Target, alpn: str = "") -> Settings:
         int(target.number("min-days") or 0),
         named or ((alpn,) if alpn else ()),
         target.text("cert"),
-        target.text("key"),
+        target.text(_cert_key(target)),
         target.flag("insecure"),
         not named,
     )
@@ -104,7 +113,7 @@ def tls_settings(target: Target, alpn: str = "") -> Settings:
 
 def wants_tls(target: Target) -> bool:
     """Whether a target of a scheme with the option `TLS` or `STARTTLS` insists on TLS."""
-    names = {option.name for option in TLS_OPTIONS}
+    names = {option.name for option in TLS_OPTIONS} - {"key"} | {_cert_key(target)}
     return target.option("tls") in (True, "require") or any(
         name in names and value is not False for name, value in target.given
     )
