@@ -1,0 +1,183 @@
+"""Redis and Valkey: does it answer commands, in the role, with the link, the slots or the key asked for.
+
+Redis serialization protocol (RESP2), and the documentation of each command. Sends, each only where it is
+asked for: AUTH, SELECT, PING; INFO (`role`, `link`), CLUSTER INFO (`cluster`), EXISTS (`key`); to a
+sentinel SENTINEL GET-MASTER-ADDR-BY-NAME and CKQUORUM. Never a command that could write. Costs the
+server a connection and some microseconds.
+
+PING is refused while data are loaded, while a script holds the server, by a replica that serves no
+stale data, and where the last save failed (MISCONF). That last one is about writes, so it blocks only
+where a primary is asked for. There is no goodbye: QUIT is deprecated, and clients just close.
+"""
+
+from __future__ import annotations
+
+from .. import stream
+from ..access import TLS_OPTIONS, tls_settings
+from ..codecs.redis_options import OPTIONS, check, database_number
+from ..codecs.resp import Client, Refusal
+from ..errors import NotReady, blocked
+from ..model import Verdict, printable, ready
+from ..options import Option, Scheme, Target, place
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..codecs.resp import Value
+    from ..stream import Attempt, Stream
+
+
+def probe(target: Target, attempt: Attempt) -> Verdict:
+    """Ready when the server, or the primary that a sentinel names, answers and is what is asked for."""
+    assert target.port is not None
+    name = target.text("sentinel")
+    with _connect(target, attempt, target.host, target.port) as connection:
+        server = _client(target, connection, target.host)
+        if not name:
+            return ready(_judge(target, server, target.text("role")))
+        from ..codecs import redis_nodes
+
+        host, port = redis_nodes.primary(server, name, lambda sentinel: _log_in(target, sentinel))
+    known = f"the primary of {printable(name, 60)} by the sentinel {server.peer}"
+    try:
+        with _connect(target, attempt, host, port) as connection:
+            said = _judge(target, _client(target, connection, host), "primary")
+    except NotReady as error:
+        seen = f"{place(host, port)} is {known}; {error.verdict.seen}"
+        raise NotReady(error.verdict.but(seen=seen)) from error
+    return ready(f"{said}, and is {known}, which has a quorum")
+
+
+def _connect(target: Target, attempt: Attempt, host: str, port: int) -> Stream:
+    if path := target.text("unix-socket"):
+        return stream.connect_unix(path, attempt)
+    return stream.connect(host, port, attempt)
+
+
+def _client(target: Target, connection: Stream, host: str) -> Client:
+    if target.scheme.name == "rediss":
+        try:
+            connection.upgrade(tls_settings(target), host)
+        except NotReady as error:
+            if error.verdict.cause != "tls-plaintext":
+                raise
+            raise NotReady(error.verdict.but(hint="redis:// asks without TLS")) from error
+    return Client(connection, target.text("user") or target.user)
+
+
+def _log_in(target: Target, server: Client) -> str:
+    """Log in where the target has a login; what it is called for people, empty if there is none."""
+    user = server.user
+    if not (user or target.password or target.text("password-file") or target.text("password-env")):
+        return ""
+    from ..codecs import credentials
+
+    password = credentials.password(target)
+    said = server.ask("AUTH", *((user, password) if user else (password,)))
+    if said != "OK":
+        raise server.strange("AUTH", said)
+    return f"the login of {printable(user, 60)}" if user else "the login"
+
+
+def _judge(target: Target, server: Client, role: str) -> str:
+    """What is proven of a server that holds data. Raises NotReady."""
+    login = _log_in(target, server)
+    proven = [f"takes {login}"] if login else []
+    key, database = target.text("key"), database_number(target)
+    link, cluster = target.flag("link"), target.flag("cluster")
+    if database:
+        server.ask("SELECT", str(database))
+        proven.append(f"has the database {database}")
+    said = server.say("PING")
+    if isinstance(said, Refusal) and said.code == "MISCONF" and role != "primary":
+        proven.append(f"takes no writes for now ({printable(said.words, 100)})")
+    elif isinstance(said, Refusal):
+        if said.code == "NOAUTH" and not (role or key or link or cluster):
+            return f"{server.peer} answers, and asks for a login (not tried)"
+        raise server.refused(("PING",), said)
+    elif said != "PONG":
+        raise server.strange("PING", said)
+    if role or link:
+        from ..codecs import redis_info
+
+        proven.append(redis_info.standing(server, role, link))
+    if cluster:
+        from ..codecs import redis_nodes
+
+        proven.append(redis_nodes.check_cluster(server, whole=True))
+    if key:
+        proven.append(_find(target, server, key))
+    return f"{server.peer} {', '.join(proven) or 'answers PING'}"
+
+
+def _find(target: Target, server: Client, key: str) -> str:
+    """What is proven of a key; a cluster says which node has it, and that one is asked once."""
+    said = server.say("EXISTS", key)
+    if isinstance(said, Refusal) and said.code in ("MOVED", "ASK"):
+        from ..codecs import redis_nodes
+
+        host, port = redis_nodes.moved(server, said)
+        host = host or target.host
+        with _connect(target, server.stream.attempt, host, port) as connection:
+            node = _client(target, connection, host)
+            _log_in(target, node)
+            if said.code == "ASK":
+                node.ask("ASKING")
+            return _found(node, key, node.say("EXISTS", key))
+    return _found(server, key, said)
+
+
+def _found(server: Client, key: str, said: Value) -> str:
+    if isinstance(said, Refusal):
+        raise server.refused(("EXISTS", key), said)
+    if said == 0:
+        raise blocked("missing-object", f"{server.peer} has no key {printable(key, 100)}")
+    if said != 1:
+        raise server.strange("EXISTS", said)
+    return f"the key {printable(key, 100)} is there"
+
+
+_LOGINS = ("AUTH password", "AUTH user password")
+_CAUSES = (
+    *("starting", "read-only", "replica-lag", "no-quorum", "overloaded", "alarm", "auth-required"),
+    *("auth-refused", "no-such-database", "missing-object", "not-ready", "failed", "forbidden"),
+    *("too-few", "redirect", "unsupported"),
+)
+
+
+def _scheme(
+    name: str, proves: str, example: str, options: tuple[Option, ...], floor: float
+) -> Scheme:
+    return Scheme(
+        name,
+        "url",
+        probe,
+        proves=proves,
+        not_proves="without `role` that writes are taken; of its data more than `key` says",
+        example=example,
+        cost="a connection and one to five commands that read",
+        logins=_LOGINS,
+        causes=_CAUSES,
+        query=("db",),
+        options=options,
+        port=6379,
+        floor=floor,
+        check=check,
+    )
+
+
+SCHEMES = (
+    _scheme(
+        "redis",
+        "commands are answered, in the role, with the link, slots and key that are asked for",
+        "redis://cache.shop#role=primary",
+        OPTIONS,
+        0.05,
+    ),
+    _scheme(
+        "rediss",
+        "as redis, over TLS with a certificate that is trusted",
+        "rediss://cache.shop/3#user=app#password-file=/run/secrets/redis",
+        (*OPTIONS, *TLS_OPTIONS),
+        0.1,
+    ),
+)
