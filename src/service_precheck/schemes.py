@@ -25,12 +25,15 @@ BUILT_IN = {
     "unix": "unix",
     "file": "file",
     "exec": "exec",
+    "zookeeper": "zookeeper",
+    "mongodb": "mongodb",
     "grpc": "grpc",
     "grpcs": "grpc",
     "amqp": "amqp",
     "amqps": "amqp",
     "redis": "redis",
     "rediss": "redis",
+    "mysql": "mysql",
 }
 
 ENTRY_POINTS = "service_precheck.schemes"
