@@ -34,6 +34,7 @@ BUILT_IN = {
     "redis": "redis",
     "rediss": "redis",
     "mysql": "mysql",
+    "postgresql": "postgresql",
 }
 
 ENTRY_POINTS = "service_precheck.schemes"
