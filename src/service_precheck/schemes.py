@@ -37,6 +37,9 @@ BUILT_IN = {
     "postgresql": "postgresql",
 }
 
+# What connection strings of the field begin with as well; targets are shown with the scheme's own name.
+ALIASES = {"postgres": "postgresql"}
+
 ENTRY_POINTS = "service_precheck.schemes"
 
 
@@ -46,6 +49,7 @@ class Unusable(Exception):
 
 def load(name: str) -> Scheme | None:
     """The scheme of a name, None if neither we nor an installed package has it. Raises Unusable."""
+    name = ALIASES.get(name, name)
     module = BUILT_IN.get(name)
     if module is None:
         return _from_entry_points(name)
