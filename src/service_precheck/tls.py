@@ -91,17 +91,21 @@ class Session(Frozen):
     """What was agreed: `version` ("TLSv1.3"), `alpn` (empty if none), the `name` that was asked for.
 
     `days` are left before the first certificate of the chain expires (with `insecure`: before the
-    server's own does), None if no date can be read.
+    server's own does), None if no date can be read. `chain` is what the server sent of it, in DER, its
+    own certificate first.
     """
 
-    __slots__ = ("alpn", "days", "name", "version")
+    __slots__ = ("alpn", "chain", "days", "name", "version")
     version: str
     alpn: str
     name: str
     days: int | None
+    chain: tuple[bytes, ...]
 
-    def __init__(self, version: str, alpn: str, name: str, days: int | None) -> None:
-        self._set(version=version, alpn=alpn, name=name, days=days)
+    def __init__(
+        self, version: str, alpn: str, name: str, days: int | None, chain: tuple[bytes, ...] = ()
+    ) -> None:
+        self._set(version=version, alpn=alpn, name=name, days=days, chain=chain)
 
 
 class Channel:
@@ -201,7 +205,9 @@ class Channel:
                 "tls-expired",
                 f"the certificate of {self._peer} is {still}, {asked} days are asked for",
             )
-        return Session(self._talk.version() or "", chosen, self._name, days)
+        sent = self._talk.get_unverified_chain() or ()
+        chain = tuple(each.public_bytes(_ssl.ENCODING_DER) for each in sent)
+        return Session(self._talk.version() or "", chosen, self._name, days, chain)
 
     def read(self, most: int) -> bytes | None:
         """What the other end said: None if nothing yet, empty at its end."""
