@@ -35,6 +35,7 @@ BUILT_IN = {
     "rediss": "redis",
     "mysql": "mysql",
     "postgresql": "postgresql",
+    "kafka": "kafka",
 }
 
 # What connection strings of the field begin with as well; targets are shown with the scheme's own name.
