@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .mysql_wire import Refusal
 
 REFUSED = "auth-refused"
+NEEDS_TLS = 3159
 _CAUSES = {
     # The server has no room: connections, of all and of one user, threads, memory.
     1037: "overloaded",
@@ -26,7 +27,7 @@ _CAUSES = {
     # It turns this address away, or a connection without TLS.
     1129: "forbidden",
     1130: "forbidden",
-    3159: "forbidden",
+    NEEDS_TLS: "forbidden",
     # The login: also expired passwords and locked accounts.
     1045: REFUSED,
     1251: "unsupported",
@@ -87,16 +88,23 @@ _HINTS = {
     1820: "the password has expired: ALTER USER ... IDENTIFIED BY ...",
     1862: "the password has expired: ALTER USER ... IDENTIFIED BY ...",
     3032: "it is in offline_mode, for its administrators alone",
-    3159: "leave #tls=off away",
+    NEEDS_TLS: "leave #tls=off away",
 }
+
+
+def of_login(refusal: Refusal) -> bool:
+    """Whether a server says no to a login, or to one without TLS: either way it serves them."""
+    known = _CAUSES.get(refusal.code)
+    return (known or _by_state(refusal)) in (REFUSED, "unsupported") or refusal.code == NEEDS_TLS
 
 
 def explain(refusal: Refusal, peer: str) -> NotReady:
     """The exception for a server's error; `protocol` for one that we do not know."""
-    code = refusal.code
-    cause = _CAUSES.get(code)
-    if cause is None and refusal.state == "28000":
-        cause = REFUSED
-    said = f"{peer} says {refusal.words}"
-    final = cause == "failed"
-    return NotReady(Verdict(cause or "protocol", said, _HINTS.get(code, ""), final=final))
+    cause = _CAUSES.get(refusal.code) or _by_state(refusal)
+    hint = _HINTS.get(refusal.code, "")
+    return NotReady(Verdict(cause, f"{peer} says {refusal.words}", hint, final=cause == "failed"))
+
+
+def _by_state(refusal: Refusal) -> str:
+    # "Invalid authorization specification" of SQL.
+    return REFUSED if refusal.state == "28000" else "protocol"

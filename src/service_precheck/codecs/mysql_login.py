@@ -35,6 +35,8 @@ CACHING = "caching_sha2_password"
 SHA256 = "sha256_password"
 CLEAR = "mysql_clear_password"
 LOGINS = (NATIVE, CACHING, SHA256, CLEAR)
+# Who logs in where the login is to be refused.
+NOBODY = "service-precheck"
 # Shown as the program in `performance_schema.session_connect_attrs`.
 _ATTRIBUTES = b"\x1e\x0cprogram_name\x10service-precheck"
 # caching_sha2_password: what the server says of the scramble, and how its key is asked for.
@@ -53,6 +55,15 @@ INSTEAD = {
 def capabilities(offered: int) -> int:
     """What we speak of what a server offers."""
     return LONG_PASSWORD | PROTOCOL_41 | SECURE_CONNECTION | offered & (PLUGIN_AUTH | CONNECT_ATTRS)
+
+
+def be_refused(server: Conversation) -> Refusal | None:
+    """What the server says to somebody whom it does not know; None if it lets everybody in."""
+    try:
+        Login(server, NOBODY, "", private=False, trusted=False).run()
+    except Refusal as refusal:
+        return refusal
+    return None
 
 
 class Login:

@@ -154,13 +154,6 @@ class Conversation:
         """The server for people."""
         return self._stream.peer
 
-    @property
-    def time_left(self) -> float:
-        """Seconds until the deadline."""
-        from ..net import monotonic
-
-        return self._stream.deadline - monotonic()
-
     def receive(self, most: int = MOST_BYTES) -> bytes:
         """The payload of the next packet, at least one byte of it."""
         header = self._stream.read_exactly(4, "a packet")
@@ -220,7 +213,7 @@ class Conversation:
                 # Before the name: catalog, schema, table, original table.
                 names.append([fields.value() for _ in range(5)][4] or "")
             self.receive(left)
-            rows = []
+            rows: list[Row] = []
             while not ((packet := self.receive(left))[0] == EOF and len(packet) < 9):
                 left -= len(packet)
                 fields = Fields(packet)
