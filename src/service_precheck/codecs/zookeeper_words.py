@@ -1,0 +1,78 @@
+"""What a ZooKeeper server says of itself to the four-letter word `srvr`.
+
+ZooKeeper Administrator's Guide, "The Four Letter Words". The server answers in text and closes the
+connection. Since 3.5.3 it answers this one whatever `4lw.commands.whitelist` says. `ruok` would prove
+nothing: it is answered with `imok` as long as the process runs.
+"""
+
+from __future__ import annotations
+
+from ..errors import NotReady, blocked
+from ..model import printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..stream import Stream
+
+SERVING = ("leader", "follower", "observer", "standalone")
+# An answer has half a KiB.
+MOST = 8_192
+
+_NOT_SERVING = "not currently serving requests"
+_NOT_ALLOWED = "not executed because it is not in the whitelist"
+_CLOSED = (
+    "either the limit of connections from one address (maxClientCnxns) is reached, or the port speaks "
+    "TLS: #tls"
+)
+
+
+def mode(connection: Stream) -> str:
+    """What a server that serves says it is: one of `SERVING`; empty where it may not say.
+
+    Raises NotReady: `no-quorum`, `read-only`, `closed-early`, `protocol`.
+    """
+    said = _told(connection, b"srvr").decode("utf-8", "replace")
+    for line in said.splitlines():
+        name, _, value = line.partition(": ")
+        if name == "Mode" and value in SERVING:
+            return value
+        if name == "Mode" and value == "read-only":
+            raise read_only(connection.peer)
+    if _NOT_ALLOWED in said:
+        return ""
+    first = printable(said.strip().partition("\n")[0], 80)
+    if _NOT_SERVING in said:
+        raise blocked(
+            "no-quorum",
+            f'{connection.peer} is in no quorum: "{first}"',
+            "more than half of the ensemble must be up and see each other",
+        )
+    raise blocked(
+        "protocol", f'{connection.peer} answers srvr with "{first}", as no ZooKeeper does'
+    )
+
+
+def read_only(peer: str) -> NotReady:
+    """The exception for a server without a quorum in read-only mode (`readonlymode.enabled`)."""
+    return blocked("read-only", f"{peer} has no quorum, and serves only reads until it has one")
+
+
+def _told(connection: Stream, word: bytes) -> bytes:
+    """All that the server says to a word before it closes the connection."""
+    said = b""
+    try:
+        connection.write(word)
+        while got := connection.read_some():
+            said += got
+            if len(said) > MOST:
+                raise blocked(
+                    "protocol", f"{connection.peer} sent more than {MOST} bytes to {word.decode()}"
+                )
+    except NotReady as error:
+        if said or error.verdict.cause != "closed-early":
+            raise
+        raise NotReady(error.verdict.but(hint=_CLOSED)) from error
+    if not said:
+        text = f"{connection.peer} accepted the connection, then closed it without an answer"
+        raise blocked("closed-early", text, _CLOSED)
+    return said
