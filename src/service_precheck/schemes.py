@@ -29,6 +29,7 @@ BUILT_IN = {
     "mongodb": "mongodb",
     "grpc": "grpc",
     "grpcs": "grpc",
+    "etcd": "etcd",
     "amqp": "amqp",
     "amqps": "amqp",
     "redis": "redis",

@@ -1,0 +1,146 @@
+"""What is asked of one member of etcd, by its v3 API over gRPC (etcd.io, "API reference: v3", and the
+errors in etcd's own rpctypes): a login, a linearizable read, the member's status, the alarms.
+
+- What needs a majority says `hasleader: true`, as etcd's own client can: a member without a leader then
+  refuses at once instead of letting it wait.
+- A want of rights is told only after the read was agreed upon, and so proves as much of the cluster as
+  an answer. etcd's own health check takes it so, too.
+"""
+
+from __future__ import annotations
+
+from .. import net
+from ..errors import NotReady, blocked
+from ..model import keep_secret, seconds
+from . import protobuf
+from .grpc import Channel, Metadata, Refused
+from .protobuf import Message
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_NEEDS_LEADER = (("hasleader", "true"),)
+_NOT_ENABLED = "authentication is not enabled"
+# Refusals by a part of their words: the cause, and what is known of it.
+_REFUSALS = (
+    ("no leader", "no-leader", "an election is under way, or too many members are missing for one"),
+    ("leader changed", "no-leader", ""),
+    ("not supported for learner", "not-ready", "a learner only copies until it is promoted"),
+    ("not capable", "starting", ""),
+    ("request timed out", "no-quorum", ""),
+    ("unhealthy cluster", "no-quorum", ""),
+    ("corrupt cluster", "alarm", "`etcdctl alarm list` names the member whose data differ"),
+    ("permission denied", "forbidden", "`etcdctl role grant-permission ROLE read KEY` allows it"),
+    ("user name is empty", "auth-required", "#user= with #password-file= logs in"),
+    ("authentication failed", "auth-refused", ""),
+    ("invalid auth token", "auth-refused", ""),
+)
+# AlarmType of rpc.proto.
+_ALARMS = {1: "NOSPACE", 2: "CORRUPT"}
+
+
+class Member:
+    """The member that a channel leads to. Raises NotReady from every method.
+
+    `cluster` and `number` are the ids of its cluster and its own, `version` is its etcd's: 0 and empty
+    while it has told none.
+    """
+
+    __slots__ = ("_channel", "_deadline", "_token", "cluster", "number", "peer", "version")
+
+    def __init__(self, channel: Channel, deadline: float) -> None:
+        self._channel = channel
+        self._deadline = deadline
+        self._token: Metadata = ()
+        self.peer = channel.peer
+        self.cluster = self.number = 0
+        self.version = ""
+
+    def log_in(self, user: str, password: str) -> bool:
+        """Log in. False where authentication is not enabled: no login is needed, and none is taken."""
+        try:
+            answer = self._agreed(
+                "Auth/Authenticate", protobuf.text(1, user) + protobuf.text(2, password)
+            )
+        except Refused as refused:
+            if _NOT_ENABLED in refused.words:
+                return False
+            raise
+        self._token = (("token", keep_secret(answer.text(2))),)
+        return True
+
+    def read(self, key: str) -> bool:
+        """Whether there is such a key, by a linearizable read."""
+        question = protobuf.text(1, key) + protobuf.number(9, 1)
+        return self._agreed("KV/Range", question).number(4) > 0
+
+    def alarms(self, insist: bool) -> tuple[str, ...]:
+        """The alarms that are raised, whichever member raised them.
+
+        The status tells them, since etcd 3.5 only to root where authentication is enabled. With `insist`
+        they are then asked for by a call that every user may make, and that passes through the cluster's
+        log as a login does; else none are told.
+        """
+        try:
+            status = self._call("Maintenance/Status", b"", self._token)
+        except Refused:
+            if not insist:
+                return ()
+            raised = self._agreed("Maintenance/Alarm", b"").messages(2)
+            return _sorted(_ALARMS.get(each.number(2), "unknown") for each in raised)
+        self.version = status.text(2)
+        words = " ".join(status.texts(8)).split()
+        return _sorted(word[6:] for word in words if word.startswith("alarm:"))
+
+    def goodbye(self) -> None:
+        """End the conversation."""
+        self._channel.goodbye()
+
+    def _agreed(self, path: str, question: bytes) -> Message:
+        """The answer to what a majority must agree upon. The rest of the time is for asking why not."""
+        within = (self._deadline - net.monotonic()) / 2
+        try:
+            return self._call(path, question, (*_NEEDS_LEADER, *self._token), within)
+        except Refused as refused:
+            if refused.verdict.cause != "no-reply":
+                raise _explained(refused) from refused
+            raise self._silence(within) from refused
+        except NotReady as error:
+            if error.verdict.cause != "no-reply":
+                raise
+            raise self._silence(within) from error
+
+    def _silence(self, within: float) -> NotReady:
+        """Why a majority did not agree, as far as the member knows by itself."""
+        seen = f"{self.peer} did not answer a linearizable read within {seconds(within)}"
+        try:
+            leader = self._call("Maintenance/Status", b"", self._token).number(4)
+        except Refused:
+            return blocked("no-quorum", f"{seen}, and says nothing of a leader")
+        if not leader:
+            return blocked("no-leader", f"{seen}: it has no leader")
+        hint = "more than half of the members must be up and see each other"
+        return blocked("no-quorum", f"{seen}: its leader {leader:x} or a majority is silent", hint)
+
+    def _call(
+        self, path: str, question: bytes, metadata: Metadata, within: float | None = None
+    ) -> Message:
+        raw = self._channel.call(f"/etcdserverpb.{path}", question, metadata, within)
+        answer = Message(raw, self.peer)
+        header = answer.message(1)
+        self.cluster, self.number = header.number(1), header.number(2)
+        return answer
+
+
+def _explained(refused: Refused) -> Refused:
+    """A refusal with the cause that its words stand for."""
+    for words, cause, hint in _REFUSALS:
+        if words in refused.words:
+            verdict = refused.verdict.but(cause=cause, hint=hint)
+            return Refused(verdict, refused.code, refused.words)
+    return refused
+
+
+def _sorted(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(set(names)))

@@ -1,0 +1,163 @@
+"""etcd: does a cluster answer what more than half of its members must agree upon.
+
+The v3 API over gRPC (see `codecs/etcd`). Sends HTTP/2's preface; Authenticate where there is a login;
+Range, a linearizable read that counts one key and returns nothing of it; Status; a GOAWAY. A read
+costs the cluster one round of agreement between its members and no write. A login costs more: it
+passes through the cluster's log, and checks the password with bcrypt, some 0.1 s of a processor.
+"""
+
+from __future__ import annotations
+
+from .. import stream
+from ..access import tls_settings, wants_tls
+from ..codecs import etcd, grpc
+from ..codecs.etcd_options import OPTIONS, check
+from ..codecs.grpc import Refused
+from ..errors import NotReady, blocked
+from ..model import Verdict, printable, ready
+from ..options import Scheme, Target
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..codecs.etcd import Member
+    from ..stream import Attempt
+
+# What etcd's own health check reads; it need not exist.
+_ANY_KEY = "health"
+# Any other member would say the same.
+_OF_THE_CLUSTER = ("alarm", "auth-required", "auth-refused", "forbidden", "missing-object", "local")
+# Of several members that do not serve, the one that knows most of why.
+_TELLING = ("no-quorum", "no-leader", "starting", "not-ready", "overloaded", "no-reply")
+
+
+def probe(target: Target, attempt: Attempt) -> Verdict:
+    """Ready when one of the hosts, or with `member` each of them, answers a linearizable read."""
+    if target.flag("member"):
+        return _each(target, attempt)
+    failures = []
+    for place, (host, port) in enumerate(target.hosts):
+        part = attempt.part(len(target.hosts) - place)
+        try:
+            return ready(_serving(target, host, port, part)[1])
+        except NotReady as error:
+            if error.verdict.cause in _OF_THE_CLUSTER:
+                raise
+            failures.append(error.verdict)
+    ranks = [
+        _TELLING.index(one.cause) if one.cause in _TELLING else len(_TELLING) for one in failures
+    ]
+    most = failures[ranks.index(min(ranks))]
+    raise NotReady(most.but(seen="; ".join(one.seen for one in failures)))
+
+
+def _each(target: Target, attempt: Attempt) -> Verdict:
+    """Every host serves, and all of them in one cluster. A learner does not serve."""
+    found = []
+    for place, (host, port) in enumerate(target.hosts):
+        found.append(_serving(target, host, port, attempt.part(len(target.hosts) - place)))
+    member, told = found[0]
+    if len(found) == 1:
+        return ready(f"{told}, as a voting member")
+    for other, _ in found:
+        if other.cluster != member.cluster:
+            raise blocked(
+                "not-ready",
+                f"{member.peer} is of the cluster {member.cluster:x}, {other.peer} of another one, "
+                f"{other.cluster:x}",
+                "each cluster needs a target of its own",
+            )
+    voters = len({other.number for other, _ in found})
+    every = ", ".join(other.peer for other, _ in found)
+    return ready(f"{told}; {every} all do, {voters} voting members of one cluster")
+
+
+def _serving(target: Target, host: str, port: int, attempt: Attempt) -> tuple[Member, str]:
+    """The member at a host, and what it has proven."""
+    secure = wants_tls(target)
+    with stream.connect(host, port, attempt) as connection:
+        try:
+            settings = tls_settings(target, "h2") if secure else None
+            channel = grpc.Channel(connection, host, port, settings, hint=_hint(target, secure))
+        except NotReady as error:
+            if error.verdict.cause != "tls-plaintext":
+                raise
+            raise NotReady(error.verdict.but(hint="without #tls it is asked plainly")) from error
+        member = etcd.Member(channel, attempt.deadline)
+        login = _log_in(target, member)
+        proven = [f"{member.peer} {_read(target, member)}"]
+        alarms = " and ".join(printable(each, 20) for each in member.alarms(target.flag("alarms")))
+        member.goodbye()
+    if alarms and target.flag("alarms"):
+        hint = "NOSPACE blocks writes until it is disarmed; `etcdctl alarm list` names the members"
+        raise blocked("alarm", f"{member.peer} tells of the alarm {alarms}", hint)
+    if member.version:
+        proven[0] += f" (etcd {printable(member.version, 20)})"
+    if login:
+        proven.append(login)
+    if alarms:
+        proven.append(f"the alarm {alarms} is raised")
+    elif target.flag("alarms"):
+        proven.append("no alarm is raised")
+    return member, ", ".join(proven)
+
+
+def _log_in(target: Target, member: Member) -> str:
+    """What is proven of the login, empty without one."""
+    user = target.text("user") or target.user
+    if not user:
+        return ""
+    from ..codecs import credentials
+
+    if member.log_in(user, credentials.password(target)):
+        return f"takes the login of {printable(user, 60)}"
+    return "has authentication not enabled"
+
+
+def _read(target: Target, member: Member) -> str:
+    """What is proven by a linearizable read, of `key` if that is asked for."""
+    key = target.text("key")
+    # Which cluster it is stands in answers, and not in refusals.
+    needed = key or (target.flag("member") and len(target.hosts) > 1)
+    try:
+        found = member.read(key or _ANY_KEY)
+    except Refused as refused:
+        cause = refused.verdict.cause
+        if needed or cause not in ("forbidden", "auth-required"):
+            raise
+        unasked = ", and asks for a login (not tried)" if cause == "auth-required" else ""
+        return f"has a majority for reads{unasked}"
+    if key and not found:
+        raise blocked("missing-object", f"{member.peer} has no key {printable(key, 100)}")
+    return f"has the key {printable(key, 100)}" if key else "answers linearizable reads"
+
+
+def _hint(target: Target, secure: bool) -> str:
+    """What to know of a server that hangs up, says nothing, or speaks something else."""
+    silent = "a member that has not joined its cluster accepts and is silent, for want of a quorum"
+    if not secure:
+        return f"{silent}; if it wants TLS: #tls"
+    if target.text("cert"):
+        return silent
+    return f"{silent}; if it wants a client's certificate: #cert= and #cert-key="
+
+
+SCHEMES = (
+    Scheme(
+        "etcd",
+        "hosts",
+        probe,
+        proves="the cluster answers a linearizable read, which more than half of its members agree upon",
+        not_proves="that it takes writes: an alarm for space blocks them (`alarms`)",
+        example="etcd://etcd-0.etcd.infra,etcd-1.etcd.infra,etcd-2.etcd.infra#ca=/tls/ca.crt",
+        cost="a linearizable read and a status; with a login an entry in the log and a bcrypt",
+        logins=("password", "client certificate"),
+        causes=(
+            *("no-leader", "no-quorum", "starting", "not-ready", "overloaded", "alarm"),
+            *("auth-required", "auth-refused", "forbidden", "missing-object", "unsupported"),
+        ),
+        options=OPTIONS,
+        port=2379,
+        floor=0.1,
+        check=check,
+    ),
+)
