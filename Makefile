@@ -44,6 +44,18 @@ services-test: .venv/dev.stamp ## run the deep probes against real databases, qu
 	@$(BIN)/python -m tools.servers base services
 	$(PYTEST) tests/services -n $(WORKERS) --dist loadgroup $(ARGS)
 
+.PHONY: cluster-test
+cluster-test: .venv/dev.stamp cluster-servers image ## prove it on a real Kubernetes of this machine's own (needs root, Linux, Go)
+	$(PYTEST) tests/cluster $(ARGS)
+
+.PHONY: cluster-up
+cluster-up: .venv/dev.stamp cluster-servers image ## start that Kubernetes for work by hand (kubectl: .venv/bin/python -m tools.cluster kubectl)
+	@$(BIN)/python -m tools.cluster up
+
+.PHONY: cluster-down
+cluster-down: .venv/dev.stamp ## end it, without a trace
+	@$(BIN)/python -m tools.cluster down
+
 .PHONY: check
 check: .venv/dev.stamp ## check format, lint, types and import layers
 	$(BIN)/ruff format --check .
@@ -116,6 +128,10 @@ clean: ## remove all that the other targets made in the tree
 .PHONY: servers
 servers: .venv/dev.stamp
 	@$(BIN)/python -m tools.servers base
+
+.PHONY: cluster-servers
+cluster-servers: .venv/dev.stamp
+	@$(BIN)/python -m tools.servers cluster
 
 # The interpreter that makes virtual environments.
 .PHONY: python

@@ -22,11 +22,19 @@ def services() -> None:
     golang.ferretdb()
 
 
+def cluster() -> None:
+    debian.bring(debian.BASE + debian.CLUSTER)
+    golang.coredns()
+    golang.etcd()
+    golang.kubernetes()
+    golang.helm()
+
+
 def image() -> None:
     debian.bring(debian.BASE + debian.IMAGE)
 
 
-SETS = {"base": base, "services": services, "image": image}
+SETS = {"base": base, "services": services, "cluster": cluster, "image": image}
 
 if __name__ == "__main__":
     try:

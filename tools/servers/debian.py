@@ -51,6 +51,17 @@ SERVICES = (
     "rsync",
     "zookeeper",
 )
+CLUSTER = (
+    "busybox-static",
+    "conntrack",
+    "containerd",
+    "containernetworking-plugins",
+    "ethtool",
+    "mmdebstrap",
+    "nftables",
+    "runc",
+    "socat",
+)
 IMAGE = ("binutils", "containerd", "docker-registry", "podman", "skopeo")
 # What Debian would start at boot, by the package that brings it.
 UNITS = {

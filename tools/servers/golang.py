@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tools.servers import cache
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 COREDNS = "v1.12.4"
 ETCD = "v3.6.6"
 FERRETDB = "v1.24.0"
+KUBERNETES = "v1.34.4"
+HELM = "v3.19.0"
+KUSTOMIZE = "v5.7.1"
 # What FerretDB v1.24.0 can be built with; the module wants no toolchain of its own.
 GO = "1.26"
 
@@ -41,7 +50,53 @@ def ferretdb() -> None:
     )
 
 
-def _build(name: str, version: str, takes: str, how, *words: str) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001
+def kubernetes() -> None:
+    """The parts of Kubernetes, with kubectl.
+
+    Its module has its libraries' sources in a folder that is no part of it: ours takes them from their
+    own modules, of the same release.
+    """
+    parts = ("apiserver", "controller-manager", "scheduler", "proxy")
+    for name in (*(f"kube-{part}" for part in parts), "kubelet", "kubectl"):
+        _build(name, KUBERNETES, "some minutes for all of Kubernetes", _kubernetes)
+
+
+def helm() -> None:
+    """Helm and kustomize have no `replace` lines, and install by name."""
+    _build("helm", HELM, "some minutes", _by_name, f"helm.sh/helm/v3/cmd/helm@{HELM}")
+    module = "sigs.k8s.io/kustomize/kustomize/v5"
+    _build("kustomize", KUSTOMIZE, "a minute", _by_name, f"{module}@{KUSTOMIZE}")
+
+
+def _kubernetes(go: str, work: Path, name: str) -> None:
+    module = "k8s.io/kubernetes"
+    told = json.loads(_run(go, work, "mod", "download", "-json", f"{module}@{KUBERNETES}"))
+    theirs = Path(told["Dir"], "go.mod").read_text()
+    staged = sorted(set(re.findall(r"(k8s\.io/[a-z0-9-]+) => \./staging", theirs)))
+    # The libraries of 1.34.4 are 0.34.4.
+    library = KUBERNETES.replace("v1.", "v0.")
+    replaced = "".join(f"replace {each} => {each} {library}\n" for each in staged)
+    Path(work, "go.mod").write_text(
+        f"module wanted\n\ngo 1.24.0\n\ngodebug default=go1.24\n\n"
+        f"require {module} {KUBERNETES}\n\n{replaced}"
+    )
+    package = f"{module}/cmd/{name}"
+    Path(work, "wanted.go").write_text(
+        f'//go:build wanted\n\npackage wanted\n\nimport _ "{package}"\n'
+    )
+    _run(go, work, "mod", "tidy")
+    major, minor, _ = KUBERNETES.removeprefix("v").split(".")
+    ours, clients = "k8s.io/component-base/version", "k8s.io/client-go/pkg/version"
+    # Without them the parts disagree on their version.
+    said = (
+        *(f"{ours}.gitVersion={KUBERNETES}", f"{clients}.gitVersion={KUBERNETES}"),
+        *(f"{ours}.gitMajor={major}", f"{ours}.gitMinor={minor}"),
+    )
+    flags = " ".join(["-s -w", *(f"-X {each}" for each in said)])
+    _run(go, work, "build", "-trimpath", "-ldflags", flags, "-o", name, package)
+
+
+def _build(name: str, version: str, takes: str, how: Callable[..., None], *words: str) -> None:
     go = shutil.which("go")
     folder = cache() / "bin"
     binary = folder / f"{name}-{version}"

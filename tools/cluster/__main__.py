@@ -1,0 +1,155 @@
+"""`python -m tools.cluster up|down|kubectl ...`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tools.cluster import BIN, CONTROL_GROUPS, GROUP, STATE, control_group
+from tools.cluster.addons import KUBECTL
+
+PROGRAMS = (
+    *("etcd", "coredns", "kube-apiserver", "kube-controller-manager", "kube-scheduler"),
+    *("kubelet", "kube-proxy", "kubectl"),
+)
+TOOLS = ("containerd", "ctr", "runc", "nft", "conntrack", "ip", "nsenter", "unshare", "busybox")
+
+
+def missing() -> str:
+    """What keeps a cluster from running here, empty if nothing does."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return "it needs root on Linux"
+    lacking = [name for name in PROGRAMS if not (BIN / name).exists()]
+    lacking += [name for name in TOOLS if shutil.which(name) is None]
+    return f"missing: {' '.join(lacking)} (`python -m tools.servers cluster`)" if lacking else ""
+
+
+def pid() -> int:
+    """The process that holds the cluster, as this machine numbers it; 0 if none runs."""
+    try:
+        number = int((STATE / "pid").read_text())
+        return number if b"tools.cluster" in Path(f"/proc/{number}/cmdline").read_bytes() else 0
+    except (OSError, ValueError):
+        return 0
+
+
+def first(outer: int) -> int:
+    """Process 1 inside, as this machine numbers it."""
+    return int(Path(f"/proc/{outer}/task/{outer}/children").read_text().split()[0])
+
+
+def up(owner: int = 0) -> int:
+    """Start it; with `owner`, it ends when that process does. Gives an exit status."""
+    if why := missing():
+        print(f"no cluster here: {why}", file=sys.stderr)
+        return 1
+    if pid():
+        print("it is up already", file=sys.stderr)
+        return 0
+    sweep()
+    STATE.mkdir(parents=True)
+    (STATE / "number").write_text(f"{os.getpid()}-{time.monotonic_ns() & 0xFFFFFF:x}")
+    with (STATE / "outer.log").open("wb") as log:
+        outer = subprocess.Popen(
+            [
+                *("unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "--net"),
+                *("--propagation", "private", sys.executable, "-m", "tools.cluster.inside"),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    (STATE / "pid").write_text(str(outer.pid))
+    janitor(outer.pid, owner)
+    while not (STATE / "told").exists():
+        if outer.poll() is not None:
+            print((STATE / "outer.log").read_text()[-3000:], file=sys.stderr)
+            return 1
+        time.sleep(0.05)
+    word, _, text = (STATE / "told").read_text().partition(" ")
+    if word == "failed":
+        print(text.strip(), file=sys.stderr)
+        return 1
+    print(f"up after {text.strip()} s; python -m tools.cluster kubectl get pods -A")
+    return 0
+
+
+def janitor(outer: int, owner: int) -> None:
+    """Start what removes the control groups once all has ended, even if we are killed."""
+    groups = " ".join(str(hierarchy / control_group()) for hierarchy in CONTROL_GROUPS.iterdir())
+    script = f"""
+    while kill -0 {outer} 2>/dev/null; do
+        {f"kill -0 {owner} 2>/dev/null || kill {outer}" if owner else ":"}
+        sleep 0.5
+    done
+    for try in 1 2 3 4 5 6 7 8 9 10; do
+        find {groups} -depth -type d -exec rmdir {{}} + 2>/dev/null
+        sleep 0.2
+    done
+    """
+    subprocess.Popen(
+        ["sh", "-c", script],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def down() -> int:
+    """End it, and wait until nothing is left."""
+    outer = pid()
+    if outer:
+        os.kill(first(outer), 15)
+        end = time.monotonic() + 30
+        while pid() and time.monotonic() < end:
+            time.sleep(0.05)
+    sweep()
+    return 0
+
+
+def sweep() -> None:
+    """Remove what an ended cluster leaves: its control groups and its files."""
+    for group in CONTROL_GROUPS.glob(f"*/{GROUP}*"):
+        for folder, _, _ in os.walk(group, topdown=False):
+            for _ in range(50):
+                try:
+                    os.rmdir(folder)
+                    break
+                except FileNotFoundError:
+                    break
+                except OSError:
+                    time.sleep(0.05)
+    shutil.rmtree(STATE, ignore_errors=True)
+
+
+def kubectl(words: list[str]) -> int:
+    """Run kubectl as administrator, in the network of the first node."""
+    outer = pid()
+    if not outer:
+        print("no cluster runs: python -m tools.cluster up", file=sys.stderr)
+        return 1
+    inside = ["nsenter", f"--net=/proc/{first(outer)}/ns/net"]
+    return subprocess.run([*inside, *KUBECTL, *words]).returncode
+
+
+def main(words: list[str]) -> int:
+    """Do what the first word says."""
+    match words:
+        case ["up"]:
+            return up()
+        case ["down"]:
+            return down()
+        case ["kubectl", *rest]:
+            return kubectl(rest)
+    print("python -m tools.cluster up|down|kubectl ...", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

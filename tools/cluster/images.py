@@ -1,0 +1,115 @@
+"""Images for the cluster, from root folders on this machine; nothing is pulled from anywhere."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import subprocess
+import tarfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tools.cluster import BIN
+from tools.servers import cache
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from tools.cluster.daemons import Node
+
+REGISTRY = "service-precheck.test"
+FOLDER = cache() / "cluster-images"
+BUSYBOX = Path("/bin/busybox")
+
+
+def load(node: Node) -> None:
+    """Give a node the images that every cluster needs."""
+    for archive in basic():
+        put(node, archive)
+
+
+def put(node: Node, archive: Path) -> None:
+    """Import an archive into a node's container runtime."""
+    words = ["ctr", "--address", str(node.socket), "--namespace", "k8s.io", "images", "import"]
+    subprocess.run([*words, str(archive)], check=True, capture_output=True)
+
+
+def basic() -> Iterable[Path]:
+    """The archives of `pause`, `busybox` and `coredns`, made where they are missing."""
+    box = BUSYBOX.read_bytes()
+    coredns = (BIN / "coredns").resolve()
+    yield archive("pause:1", {"busybox": (box, 0o755)}, ["/busybox", "sleep", "infinity"])
+    links = ("sh", "sleep", "cat", "wget", "nslookup", "touch", "ls", "echo", "true", "false")
+    yield archive("busybox:1", {f"bin/{name}": (box, 0o755) for name in links}, ["/bin/sh"])
+    yield archive(
+        f"coredns:{coredns.name.rpartition('-')[2]}",
+        {"coredns": (coredns.read_bytes(), 0o755)},
+        ["/coredns"],
+    )
+
+
+def archive(name: str, files: Mapping[str, tuple[bytes, int]], command: Sequence[str]) -> Path:
+    """An archive of an image made of these files (content, mode); kept from one cluster to the next."""
+    stamp = hashlib.sha256()
+    for path, (data, mode) in files.items():
+        stamp.update(f"{path} {mode} {len(data)} ".encode() + data)
+    made = FOLDER / f"{name.replace(':', '-')}-{stamp.hexdigest()[:16]}.tar"
+    if made.exists():
+        return made
+    layer = io.BytesIO()
+    with tarfile.open(fileobj=layer, mode="w") as tar:
+        for path, (data, mode) in files.items():
+            entry = tarfile.TarInfo(path)
+            entry.size, entry.mode = len(data), mode
+            tar.addfile(entry, io.BytesIO(data))
+    write(made, name, layer.getvalue(), command)
+    return made
+
+
+def write(made: Path, name: str, layer: bytes, command: Sequence[str]) -> None:
+    """Write an archive in the layout of the OCI image specification 1.1, with one layer."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    packed = gzip.compress(layer, compresslevel=1)
+    config = json.dumps(
+        {
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {"Entrypoint": list(command), "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]},
+            "rootfs": {"type": "layers", "diff_ids": [digest(layer)]},
+        }
+    ).encode()
+    kinds = "application/vnd.oci.image"
+    manifest = json.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": f"{kinds}.manifest.v1+json",
+            "config": descriptor(f"{kinds}.config.v1+json", config),
+            "layers": [descriptor(f"{kinds}.layer.v1.tar+gzip", packed)],
+        }
+    ).encode()
+    named = descriptor(f"{kinds}.manifest.v1+json", manifest)
+    named["annotations"] = {"io.containerd.image.name": f"{REGISTRY}/{name}"}
+    index = json.dumps({"schemaVersion": 2, "manifests": [named]}).encode()
+    part = made.with_suffix(".part")
+    with tarfile.open(part, "w") as tar:
+        for path, data in (
+            ("oci-layout", b'{"imageLayoutVersion": "1.0.0"}'),
+            ("index.json", index),
+            *((f"blobs/sha256/{digest(x)[7:]}", x) for x in (config, packed, manifest)),
+        ):
+            entry = tarfile.TarInfo(path)
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+    part.rename(made)
+
+
+def digest(data: bytes) -> str:
+    """Its digest as OCI writes it."""
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def descriptor(kind: str, data: bytes) -> dict[str, object]:
+    """What points at a blob."""
+    return {"mediaType": kind, "digest": digest(data), "size": len(data)}
