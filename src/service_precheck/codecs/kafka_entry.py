@@ -150,8 +150,9 @@ class Entry:
             return False
         if error:
             raise talk.odd(wire.SASL_HANDSHAKE, error)
-        decided, self.mechanism = self.mechanism, self.mechanism or MECHANISMS[0]
-        others = () if decided else tuple(x for x in offered if x != self.mechanism)
+        self.mechanism = self.mechanism or MECHANISMS[0]
+        chosen = not self._target.text("mechanism")
+        others = tuple(one for one in offered if chosen and one != self.mechanism)
         if self.mechanism == "PLAIN":
             self._send(talk, f"\0{self._user}\0{self._password}".encode(), others)
             return True

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from ..options import Target
     from .kafka_wire import Cluster, Topic
 
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
 
 def check_cluster(peer: str, cluster: Cluster, brokers: int) -> None:
     """See that there is a controller, and at least so many brokers."""
@@ -35,12 +37,13 @@ def check_topic(peer: str, topic: Topic, target: Target) -> None:
         have = counted(len(topic.partitions), "partition")
         raise blocked("too-few", f"{name} has {have}, {partitions} are asked for")
     for partition in topic.partitions:
+        if partition.leader < 0 and partition.error in (0, *wire.LEADERLESS):
+            said = f": {wire.error_name(partition.error)}" if partition.error else ""
+            raise blocked("no-leader", f"partition {partition.index} of {name} has no leader{said}")
         if partition.error not in (0, wire.REPLICA_NOT_AVAILABLE):
             raise trouble(
                 partition.error, f"{peer} answers for partition {partition.index} of {name}"
             )
-        if partition.leader < 0:
-            raise blocked("no-leader", f"partition {partition.index} of {name} has no leader")
     least = int(target.number("min-isr") or 0)
     for partition in topic.partitions:
         if len(partition.in_sync) < least:
@@ -58,11 +61,11 @@ def trouble(error: int, what: str) -> NotReady:
     return blocked(cause, f"{what} with {wire.error_name(error)}", hint)
 
 
-def unreached(told: str, host: str, error: NotReady) -> NotReady:
-    """What to raise where a broker is advertised, as `told`, at what is not a way to it."""
+def unreached(told: str, host: str, asked: str, error: NotReady) -> NotReady:
+    """What to raise where a broker is advertised, as `told`, at a host that is no way to it."""
     verdict = error.verdict
     hint = "advertised.listeners must have what clients can look up and reach"
-    if host in ("localhost", "127.0.0.1", "::1"):
+    if host in _LOOPBACK and asked not in _LOOPBACK:
         hint = f"{host} is each client's own machine: mend advertised.listeners"
     return NotReady(verdict.but(seen=f"{told}, but {verdict.seen}", hint=verdict.hint or hint))
 

@@ -108,7 +108,7 @@ def _ask(entry: Entry, attempt: Attempt, talk: Talk, broker: Broker, led: Led) -
     try:
         other = entry.meet(broker.host, broker.port, attempt)
     except NotReady as error:
-        raise unreached(told, broker.host, error) from error
+        raise unreached(told, broker.host, entry.at[0], error) from error
     with other:
         _question(other, talk.cluster.name, told, broker, led)
 
@@ -131,14 +131,17 @@ def _question(talk: Talk, cluster: str, told: str, broker: Broker, led: Led) -> 
 
 
 def _proven(talk: Talk, answered: list[int], min_isr: int) -> str:
-    nodes = ", ".join(map(str, sorted(answered)))
-    which = f"{'broker' if len(answered) == 1 else 'brokers'} {nodes}"
     known = counted(len(talk.cluster.brokers), "broker")
-    told = f"{talk.peer} knows {known}, {which} answered where clients are sent to"
-    synced = f" and {counted(min_isr, 'in-sync replica')} or more" if min_isr else ""
+    nodes = ", ".join(map(str, sorted(answered)))
+    one = len(answered) == 1
+    which = (
+        f"broker {nodes} answers where it is" if one else f"brokers {nodes} answer where they are"
+    )
+    told = f"{talk.peer} knows {known}, and {which} advertised"
+    synced = f" and at least {counted(min_isr, 'in-sync replica')}" if min_isr else ""
     for topic in talk.cluster.topics:
         have = counted(len(topic.partitions), "partition")
-        told += f"; {topic.name} has {have}, each with a leader{synced}"
+        told += f"; {topic.name} has {have}, each with a leader that answers{synced}"
     return told
 
 

@@ -164,8 +164,9 @@ class Kafka:
         """Make what `kafka-storage format` makes, without a JVM."""
         folder = self.folder / str(node)
         folder.mkdir()
-        identity = f"service-precheck-data{node}"
-        lines = ("version=1", "cluster.id=service-precheck-bed01", f"node.id={node}")
+        # 16 bytes in base64.
+        identity = f"service-precheck-{node:03}-A"
+        lines = ("version=1", "cluster.id=service-precheck-bed-A", f"node.id={node}")
         text = "\n".join((*lines, f"directory.id={identity}")) + "\n"
         folder.joinpath("meta.properties").write_text(text)
 
