@@ -131,6 +131,7 @@ class RabbitMQ:
             "RABBITMQ_CONFIG_FILE": f"{folder}/rabbitmq.conf",
             "RABBITMQ_MNESIA_BASE": f"{folder}/mnesia",
             "RABBITMQ_LOGS": "-",
+            "RABBITMQ_LOG_BASE": folder,
             "RABBITMQ_DIST_PORT": str(self._distribution),
             "RABBITMQ_ENABLED_PLUGINS_FILE": f"{folder}/plugins",
             "RABBITMQ_PID_FILE": f"{folder}/pid",
@@ -162,6 +163,11 @@ class RabbitMQ:
     def wait(self) -> None:
         """Return once its port accepts, which it opens last."""
         self._daemon.wait_until(self._accepts, 60)
+        # It drops lines above five hundred a second, and here they are counted.
+        self.eval(
+            "logger:update_handler_config(rmq_1_stdout, config, #{burst_limit_enable => false, "
+            "drop_mode_qlen => 100000, flush_qlen => 100000})"
+        )
 
     def _accepts(self) -> bool:
         # A connection that says nothing is nothing for its log.
