@@ -92,7 +92,10 @@ def _missing(where: Place, error: NotReady, found: list[Member], wish: Wish) -> 
     lister = next((one for one in found if wish.follows and where in one.listed), None)
     if lister is None or verdict.cause not in _CONNECTING:
         rank = _LAST if verdict.cause in _CONNECTING else _LATER
-        return rank, str(verdict.cause), verdict.seen, verdict.hint
+        hint = verdict.hint
+        if verdict.cause == "closed-early" and not wish.tls:
+            hint = "a proxy with nothing behind it does so, and a server that asks for TLS: #tls"
+        return rank, str(verdict.cause), verdict.seen, hint
     primary = next((one for one in found if one.primary == where), None)
     what = "its primary" if primary else "a member"
     seen = f"{lister.set_name} has {shown(where)} as {what}: {verdict.seen}"

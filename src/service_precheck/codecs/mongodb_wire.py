@@ -28,6 +28,7 @@ _UNAUTHORIZED = 13
 _BAD_VALUE = 2
 # 8000 is Atlas's own.
 _CAUSES = {
+    1: "not-ready",
     11: "auth-refused",
     18: "auth-refused",
     8000: "auth-refused",

@@ -1,8 +1,8 @@
 """MongoDB: does a server, or a replica set, serve reads and writes.
 
 MongoDB Wire Protocol (OP_MSG) and the drivers' specification "Server Discovery And Monitoring". Sends
-`hello`, with a user the two or three messages of a login, and closes: the protocol has no goodbye.
-Costs each server that is asked one connection, and one of them the login.
+`hello`, to the server that counts also a login of two or three messages (with a user) and `ping`, and
+closes: the protocol has no goodbye. Costs each server that is asked one connection.
 
 Where a role, a set or a number of members is asked for, members count by the names that the set's own
 configuration has for them, as they do for the drivers, and members that it lists are asked as well.
@@ -15,6 +15,7 @@ from ..access import tls_settings
 from ..codecs import mongodb_member as members
 from ..codecs.mongodb_member import Member, Place, serving
 from ..codecs.mongodb_options import OPTIONS, QUERY, Wish, check
+from ..codecs.mongodb_wire import ask
 from ..errors import NotReady, blocked
 from ..model import Verdict, ready
 from ..options import Scheme, Target
@@ -100,16 +101,19 @@ def _suits(member: Member, wish: Wish) -> bool:
 
 
 def _proof(target: Target, wish: Wish, connection: Stream, member: Member) -> str:
-    """What a member does that suits, once it has taken the login. Raises NotReady."""
+    """What a member does that suits, once it has taken the login and answers `ping`. Raises NotReady."""
     does = {"primary": "takes writes", "secondary": "serves reads"}.get(wish.role, "answers")
     proof = f"{connection.peer} {does} as {member}"
-    if not wish.user:
-        return f"{proof}; no login was tried"
-    from ..codecs import credentials
-    from ..codecs.mongodb_login import login
+    if wish.user:
+        from ..codecs import credentials
+        from ..codecs.mongodb_login import login
 
-    mechanism = login(connection, wish, credentials.password(target), member)
-    return f"{proof}, and took the login ({mechanism})"
+        mechanism = login(connection, wish, credentials.password(target), member)
+        proof += f", and took the login ({mechanism})"
+    else:
+        proof += "; no login was tried"
+    ask(connection, {"ping": 1}, "admin", login=bool(wish.user))
+    return proof
 
 
 def _add_listed(waiting: list[Place], asked: set[Place], member: Member, wish: Wish) -> None:
@@ -127,7 +131,8 @@ def _judge(
 ) -> Verdict:
     count = len(serving(found, wish.follows))
     if proof and count >= wish.least:
-        return ready(f"{proof}; {count} members serve" if wish.least else proof)
+        serve = f"; {count} member{' serves' if count == 1 else 's serve'}" if wish.least else ""
+        return ready(proof + serve)
     from ..codecs import mongodb_fault
 
     if proof:
