@@ -159,8 +159,14 @@ class Conversation:
         header = self._stream.read_exactly(4, "a packet")
         size = int.from_bytes(header[:3], "little")
         self._sequence = header[3] + 1 & 0xFF
-        if not 0 < size <= most:
-            raise self._odd(f"a packet of {size} bytes")
+        if size > most:
+            # Of a query it may be a long row; of another protocol the first bytes are no length.
+            raise blocked(
+                "protocol",
+                f"{self.peer} sent a packet of {size} bytes, more than is read of an answer",
+            )
+        if not size:
+            raise self._odd("an empty packet")
         payload = self._stream.read_exactly(size, f"a packet of {size} bytes")
         if payload[0] == ERR:
             self._idle = self._logged_in

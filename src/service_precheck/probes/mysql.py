@@ -113,7 +113,10 @@ def _proven(target: Target, server: Conversation, attempt: Attempt) -> str:
         if not server.ask(query):
             raise blocked("missing-object", f"{server.peer} has no row for the query")
         proven.append("has a row for the query")
-    return ", ".join(proven) or "takes the login"
+    if not proven:
+        # A server may let somebody in and answer nothing, whose password has expired for example.
+        server.ask("SELECT 1")
+    return ", ".join(proven) or "takes the login and answers a query"
 
 
 def _limit(server: Conversation, attempt: Attempt) -> None:

@@ -15,6 +15,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -145,7 +146,7 @@ class MariaDB:
         self._daemon.wait_until(self._answers)
 
     def _answers(self) -> bool:
-        with contextlib.suppress(pymysql.MySQLError):
+        with contextlib.suppress(pymysql.MySQLError, OSError):
             self.connect().close()
             return True
         return False
@@ -170,12 +171,25 @@ class MariaDB:
 
     def connect(self, **more: Any) -> pymysql.Connection[Any]:  # noqa: ANN401 the driver's own
         """A connection of the driver, as root by the socket unless `more` says otherwise."""
-        arguments: dict[str, Any] = {
+        arguments = {
             "user": "root",
-            "unix_socket": self.socket,
             "ssl_disabled": True,
+            "connect_timeout": 10,
+            "read_timeout": 30,
         }
-        return pymysql.connect(**(arguments | more), connect_timeout=10, read_timeout=30)
+        if "host" in more:
+            return pymysql.connect(**(arguments | more))
+        connection = pymysql.connect(**(arguments | more), defer_connect=True)
+        # The driver itself forgets to close a socket that leads nowhere.
+        sock = socket.socket(socket.AF_UNIX)
+        try:
+            sock.connect(self.socket)
+        except OSError:
+            sock.close()
+            raise
+        connection._secure = True
+        connection.connect(sock)
+        return connection
 
     def sql(self, *statements: str) -> list[Row]:
         """Execute statements as root; the rows of the last."""
