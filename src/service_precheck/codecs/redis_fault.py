@@ -49,7 +49,7 @@ _PATIENCE = 0.5
 
 def explain(client: Client, words: tuple[str, ...], refusal: Refusal) -> NotReady:
     """The exception for an error reply to the command `words`."""
-    said = printable(refusal.words, _LONGEST)
+    said = printable(refusal.words.rstrip(), _LONGEST)
     cause, hint = _CODES.get(refusal.code, ("protocol", ""))
     if refusal.code not in _CODES:
         for phrase, known, advice in _PHRASES:
@@ -60,6 +60,8 @@ def explain(client: Client, words: tuple[str, ...], refusal: Refusal) -> NotRead
     # A command is named with its subcommand, without its arguments.
     named = words[: 2 if words[0] in ("CLUSTER", "SENTINEL") else 1]
     told = f"{client.peer} answers {' '.join(named)} with {said}"
+    if words[0] == "SENTINEL" and cause == "unsupported":
+        hint = "a sentinel listens on port 26379 unless told otherwise"
     if refusal.code == "LOADING":
         told += _progress(client)
     if refusal.code == "NOPERM":
@@ -76,8 +78,6 @@ def _login_refused(client: Client, said: str, cause: str, hint: str) -> NotReady
         return blocked("unsupported", told, "before version 6 leave the user out")
     if cause in ("overloaded", "unsupported"):
         return blocked(cause, f"{client.peer} answers AUTH with {said}", hint)
-    if "without any password" in said or "no password is set" in said:
-        hint = "the server has no password yet: leave it out, or set requirepass"
     whom = f"of {printable(client.user, 60)}" if client.user else "with a password alone"
     return blocked("auth-refused", f"{client.peer} refuses the login {whom}: {said}", hint)
 

@@ -39,8 +39,8 @@ class Info:
 
     @property
     def role(self) -> str:
-        """`primary`, `replica`, or what the server says in their place."""
-        role = self.text("role") or self.text("redis_mode") or "of no role that it tells"
+        """`primary`, `replica`, or what the server says in their place (`sentinel`)."""
+        role = self.text("role") or self.text("redis_mode") or "server without a role"
         return _ROLES.get(role, role)
 
     @property
@@ -97,7 +97,8 @@ def _check_primary(info: Info) -> None:
     if info.role == "replica":
         raise blocked("read-only", f"{info.peer} is a replica of {info.upstream}, {wanted}")
     if info.role != "primary":
-        raise blocked("not-ready", f"{info.peer} is {info.role}, {wanted}")
+        hint = "#sentinel=NAME asks it for its primary" if info.role == "sentinel" else ""
+        raise blocked("not-ready", f"{info.peer} is a {info.role}, {wanted}", hint)
     handover = info.text("master_failover_state")
     if handover not in ("", "no-failover"):
         raise blocked("read-only", f"{info.peer} hands over to a replica ({handover})")
@@ -132,7 +133,7 @@ def _check_followers(client: Client, good: int) -> None:
 
 def _check_replica(info: Info, link: bool) -> None:
     if info.role != "replica":
-        raise blocked("not-ready", f"{info.peer} is {info.role}, a replica is asked for")
+        raise blocked("not-ready", f"{info.peer} is a {info.role}, a replica is asked for")
     if link and info.text("master_sync_in_progress") == "1":
         left = info.number("master_sync_left_bytes")
         told = f", {left} bytes are left" if left > 0 else ""

@@ -9,6 +9,7 @@ from ..errors import NotReady, blocked
 from ..kinds import is_name, read_port
 from ..model import Verdict, printable
 from ..net import is_address
+from ..options import place
 from .redis_info import Info
 from .resp import Refusal
 
@@ -54,23 +55,29 @@ def moved(client: Client, said: Refusal) -> tuple[str, int]:
 
 
 def primary(sentinel: Client, name: str, log_in: Callable[[Client], str]) -> tuple[str, int]:
-    """The host and port of the primary that a sentinel knows by that name, its quorum seen to.
+    """The host and port of the primary that a sentinel knows by that name, and finds up, with a quorum.
 
-    The sentinel gets the login only if it asks for one: most have none of their own. Raises NotReady:
-    `missing-object`, `no-quorum`, `auth-required`, `forbidden`, `protocol`.
+    The sentinel gets the login only if it asks for one: most have none of their own. SENTINEL MASTER
+    tells more than GET-MASTER-ADDR-BY-NAME: whether the primary is down, before anybody waits for it.
+    Raises NotReady: `no-leader`, `no-quorum`, `missing-object`, `auth-required`, `forbidden`, `protocol`.
     """
-    question = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", name)
+    question = ("SENTINEL", "MASTER", name)
     said = sentinel.say(*question)
     if isinstance(said, Refusal) and said.code == "NOAUTH" and log_in(sentinel):
         said = sentinel.say(*question)
     if isinstance(said, Refusal):
         raise sentinel.refused(question, said)
-    if said is None:
-        seen = f"{sentinel.peer} knows no primary by the name {printable(name, 60)}"
-        raise blocked("missing-object", seen, "compare it with `sentinel monitor NAME ...`")
+    if not isinstance(said, tuple):
+        raise sentinel.strange("SENTINEL MASTER", said)
+    told = {key or "": value or "" for key, value in zip(said[::2], said[1::2], strict=False)}
+    host, port = _address(sentinel, said, told.get("ip") or "?", told.get("port", ""))
+    flags = told.get("flags", "").split(",")
+    if "s_down" in flags or "o_down" in flags:
+        words = f"{place(host, port)}, the primary of {printable(name, 60)}"
+        shown = printable(",".join(flags), 80)
+        raise blocked("no-leader", f"{sentinel.peer} finds {words}, down (flags {shown})")
     sentinel.ask("SENTINEL", "CKQUORUM", name)
-    host, port = said if isinstance(said, tuple) and len(said) == 2 else ("", "")
-    return _address(sentinel, said, host or "?", port or "")
+    return host, port
 
 
 def _address(client: Client, said: Value, host: str, port: str) -> tuple[str, int]:

@@ -15,8 +15,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..stream import Stream
 
-# The longest errors are a page. INFO has about 5 KiB, and 50 bytes more for each database in use.
-MOST_LINE, MOST_BULK, MOST_MEMBERS = 4096, 1 << 19, 64
+# The longest errors are a page. INFO has about 5 KiB, and 50 bytes more for each database in use. What
+# a sentinel knows of a primary are some twenty names and values.
+MOST_LINE, MOST_BULK, MOST_MEMBERS = 4096, 1 << 19, 256
 _KINDS = (b"+", b"-", b":", b"$", b"*")
 # How much is shown of what is no RESP, and how long it is waited for, in seconds.
 _SHOWN, _PATIENCE = 60, 0.2

@@ -2,7 +2,7 @@
 
 Redis serialization protocol (RESP2), and the documentation of each command. Sends, each only where it is
 asked for: AUTH, SELECT, PING; INFO (`role`, `link`), CLUSTER INFO (`cluster`), EXISTS (`key`); to a
-sentinel SENTINEL GET-MASTER-ADDR-BY-NAME and CKQUORUM. Never a command that could write. Costs the
+sentinel SENTINEL MASTER and SENTINEL CKQUORUM. Never a command that could write. Costs the
 server a connection and some microseconds.
 
 PING is refused while data are loaded, while a script holds the server, by a replica that serves no
@@ -13,7 +13,7 @@ where a primary is asked for. There is no goodbye: QUIT is deprecated, and clien
 from __future__ import annotations
 
 from .. import stream
-from ..access import TLS_OPTIONS, tls_settings
+from ..access import TLS_OPTIONS_BESIDE_KEY, tls_settings
 from ..codecs.redis_options import OPTIONS, check, database_number
 from ..codecs.resp import Client, Refusal
 from ..errors import NotReady, blocked
@@ -22,8 +22,10 @@ from ..options import Option, Scheme, Target, place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..codecs.resp import Value
     from ..stream import Attempt, Stream
+
+# A slot on its way: a node that does not have it, the one that hands it over, the one that takes it.
+MOST_HOPS = 3
 
 
 def probe(target: Target, attempt: Attempt) -> Verdict:
@@ -58,30 +60,38 @@ def _client(target: Target, connection: Stream, host: str) -> Client:
         try:
             connection.upgrade(tls_settings(target), host)
         except NotReady as error:
-            if error.verdict.cause != "tls-plaintext":
+            # Without TLS the server takes the handshake for a command whose line does not end.
+            if error.verdict.cause not in ("tls-plaintext", "no-reply"):
                 raise
-            raise NotReady(error.verdict.but(hint="redis:// asks without TLS")) from error
+            hint = "redis:// asks without TLS"
+            raise NotReady(error.verdict.but(hint=hint)) from error
     return Client(connection, target.text("user") or target.user)
 
 
 def _log_in(target: Target, server: Client) -> str:
-    """Log in where the target has a login; what it is called for people, empty if there is none."""
+    """Log in where the target has a login; what that proves, empty if there is none."""
     user = server.user
     if not (user or target.password or target.text("password-file") or target.text("password-env")):
         return ""
     from ..codecs import credentials
 
     password = credentials.password(target)
-    said = server.ask("AUTH", *((user, password) if user else (password,)))
+    words = ("AUTH", user, password) if user else ("AUTH", password)
+    said = server.say(*words)
+    # Redis from 6 on, and before: nothing is refused, and drivers go on.
+    if isinstance(said, Refusal) and ("any password" in said.words or "no password" in said.words):
+        return "asks for no password"
+    if isinstance(said, Refusal):
+        raise server.refused(words, said)
     if said != "OK":
         raise server.strange("AUTH", said)
-    return f"the login of {printable(user, 60)}" if user else "the login"
+    return f"takes the login of {printable(user, 60)}" if user else "takes the login"
 
 
 def _judge(target: Target, server: Client, role: str) -> str:
     """What is proven of a server that holds data. Raises NotReady."""
     login = _log_in(target, server)
-    proven = [f"takes {login}"] if login else []
+    proven = [login] if login else []
     key, database = target.text("key"), database_number(target)
     link, cluster = target.flag("link"), target.flag("cluster")
     if database:
@@ -109,10 +119,10 @@ def _judge(target: Target, server: Client, role: str) -> str:
     return f"{server.peer} {', '.join(proven) or 'answers PING'}"
 
 
-def _find(target: Target, server: Client, key: str) -> str:
-    """What is proven of a key; a cluster says which node has it, and that one is asked once."""
+def _find(target: Target, server: Client, key: str, hops: int = 0) -> str:
+    """What is proven of a key. In a cluster each node knows the one that has it, which is asked then."""
     said = server.say("EXISTS", key)
-    if isinstance(said, Refusal) and said.code in ("MOVED", "ASK"):
+    if isinstance(said, Refusal) and said.code in ("MOVED", "ASK") and hops < MOST_HOPS:
         from ..codecs import redis_nodes
 
         host, port = redis_nodes.moved(server, said)
@@ -122,11 +132,7 @@ def _find(target: Target, server: Client, key: str) -> str:
             _log_in(target, node)
             if said.code == "ASK":
                 node.ask("ASKING")
-            return _found(node, key, node.say("EXISTS", key))
-    return _found(server, key, said)
-
-
-def _found(server: Client, key: str, said: Value) -> str:
+            return _find(target, node, key, hops + 1)
     if isinstance(said, Refusal):
         raise server.refused(("EXISTS", key), said)
     if said == 0:
@@ -177,7 +183,7 @@ SCHEMES = (
         "rediss",
         "as redis, over TLS with a certificate that is trusted",
         "rediss://cache.shop/3#user=app#password-file=/run/secrets/redis",
-        (*OPTIONS, *TLS_OPTIONS),
+        (*OPTIONS, *TLS_OPTIONS_BESIDE_KEY),
         0.1,
     ),
 )

@@ -20,6 +20,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -105,6 +106,12 @@ class Redis:
             decode_responses=True,
         )
 
+    def tell(self, *words: str | int, password: str | None = None) -> object:
+        """Run any command as the administrator."""
+        with self.client(password) as client:
+            said: object = client.execute_command(*words)
+        return said
+
     def start(self) -> None:
         """Start it again, without waiting for it."""
         self.daemon.start()
@@ -161,7 +168,7 @@ class Sentinel(Redis):
 
 @contextlib.contextmanager
 def cluster(count: int = 3) -> Iterator[list[Redis]]:
-    """Give nodes that know each other and have no slots; a node needs a port that is 10,000 below another."""
+    """Give nodes that know each other, and have no slots yet."""
     with contextlib.ExitStack() as stack:
         nodes = []
         for _ in range(count):
@@ -169,15 +176,13 @@ def cluster(count: int = 3) -> Iterator[list[Redis]]:
             bus = ("--cluster-port", str(free_port()), "--cluster-config-file", "nodes.conf")
             nodes.append(stack.enter_context(Redis(*options, *bus)))
         first, *others = nodes
-        bus_of = {
-            node.port: node.client().config_get("cluster-port")["cluster-port"] for node in nodes
-        }
         for other in others:
-            first.client().execute_command(
-                "CLUSTER MEET", "127.0.0.1", other.port, bus_of[other.port]
-            )
+            port = other.client().config_get("cluster-port")["cluster-port"]
+            first.tell("CLUSTER", "MEET", "127.0.0.1", other.port, str(port))
         for node in nodes:
-            node.daemon.wait_until(
-                lambda node=node: node.client().cluster("info")["cluster_known_nodes"] == str(count)
-            )
+            node.daemon.wait_until(partial(_knows, node, count))
         yield nodes
+
+
+def _knows(node: Redis, count: int) -> bool:
+    return f"cluster_known_nodes:{count}" in str(node.tell("CLUSTER", "INFO"))
