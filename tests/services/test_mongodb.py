@@ -427,6 +427,7 @@ def test_a_thousand_probes(guarded: FerretDB, ask: Ask) -> None:
         assert ask(f"mongodb://{login}{guarded.place}/#role=primary").ready
     guarded.wait_until(lambda: guarded.log[before:].count("Connection stopped") >= 1000)
     lines = guarded.log[before:].splitlines()
-    other = [line for line in lines if not re.search(r"INFO\s.*Connection (started|stopped)", line)]
-    assert other == []
+    # FerretDB now and then loses a race with itself when a client leaves, whoever that is.
+    expected = re.compile(r"INFO\s.*Connection (started|stopped)|use of closed network connection")
+    assert [line for line in lines if not expected.search(line)] == []
     assert works(guarded.client())
