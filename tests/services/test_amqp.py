@@ -67,7 +67,7 @@ def test_without_login(rabbit: RabbitMQ, ask: Ask) -> None:
 @pytest.mark.parametrize(
     ("rest", "said"),
     [
-        ("", "opens the vhost / to app, no alarm"),
+        ("", "opens the vhost / to app"),
         ("/", "opens the vhost / to app"),
         ("/%2F", "opens the vhost / to app"),
         ("/%2f?heartbeat=10#alarms", "opens the vhost / to app, no alarm"),

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from .. import net, stream
 from ..access import tls_settings
+from ..codecs import amqp_login
 from ..codecs import amqp_wire as wire
 from ..codecs.amqp_options import OPTIONS, QUERY, TLS_ONLY, check, external, vhost
 from ..errors import NotReady, blocked
@@ -46,7 +47,7 @@ def probe(target: Target, attempt: Attempt) -> Verdict:
         user = target.text("user") or target.user
         if not user and not external(target):
             return _without_login(target, connection, broker)
-        _log_in(target, connection, broker, user)
+        amqp_login.log_in(target, connection, broker, user)
         who = user or "the certificate's user"
         said = f"{connection.peer} ({broker.name}) opens the vhost {vhost(target)} to {who}"
         _open(connection, vhost(target))
@@ -58,15 +59,7 @@ def probe(target: Target, attempt: Attempt) -> Verdict:
             _hang_up(connection)
             raise
         alarm = _leave(connection, broker)
-        if alarm is None and target.flag("alarms"):
-            raise blocked(
-                "unsupported", f"{connection.peer} ({broker.name}) does not tell of alarms"
-            )
-        if alarm and target.flag("alarms"):
-            hint = "`rabbitmq-diagnostics alarms` names the node; make room there"
-            raise blocked("alarm", f"{said}, and blocks who publishes: {alarm}", hint)
-        found += [f"who publishes is blocked: {alarm}"] if alarm else ["no alarm"] * (alarm == "")
-        return ready(", ".join((said, *found)))
+        return ready(", ".join((said, *found, *_told(target, said, alarm))))
 
 
 def _secure(target: Target, connection: Stream) -> None:
@@ -87,59 +80,6 @@ def _without_login(target: Target, connection: Stream, broker: Broker) -> Verdic
         hint = "#user= with #password-file= logs in"
         raise blocked("auth-required", f"{said} before it tells of {named[0]}", hint)
     return ready(f"{said} (not tried)")
-
-
-def _log_in(target: Target, connection: Stream, broker: Broker, user: str) -> None:
-    """Start-Ok to Tune-Ok. Raises `auth-refused`, `unsupported`."""
-    mechanism = "EXTERNAL" if external(target) else "PLAIN"
-    if mechanism not in broker.mechanisms:
-        offered = printable(", ".join(broker.mechanisms), 100)
-        raise blocked(
-            "unsupported", f"{connection.peer} takes logins by {offered}, not by {mechanism}"
-        )
-    response = b""
-    if mechanism == "PLAIN":
-        from ..codecs import credentials
-
-        response = wire.raw(f"\0{user}\0{credentials.password(target)}")
-    can = dict.fromkeys((wire.AUTHENTICATION_FAILURE, wire.BLOCKING), wire.flag(True))
-    properties = {"product": wire.words("service-precheck"), "capabilities": wire.nested(can)}
-    connection.write(
-        wire.method(
-            *(0, wire.START_OK, wire.table(properties)),
-            *(wire.short(mechanism), wire.long(response), wire.short("en_US")),
-        )
-    )
-    try:
-        _, tune = wire.expect(connection, wire.TUNE)
-    except NotReady as error:
-        raise _refused(error, broker, user) from error
-    channels, longest = tune.number(2), tune.number(4)
-    longest = min(longest or wire.MOST_FRAME, wire.MOST_FRAME)
-    connection.write(
-        wire.method(
-            *(0, wire.TUNE_OK, wire.number(channels, 2)),
-            *(wire.number(longest, 4), wire.number(_heartbeat(connection), 2)),
-        )
-    )
-
-
-def _refused(error: NotReady, broker: Broker, user: str) -> NotReady:
-    """What became of a login, for who reads it."""
-    verdict = error.verdict
-    if verdict.cause == "auth-refused" and user == "guest":
-        hint = "this user may log in only from the broker's own machine, unless loopback_users is changed"
-        return NotReady(verdict.but(hint=hint))
-    if verdict.cause == "closed-early" and wire.AUTHENTICATION_FAILURE not in broker.capabilities:
-        # What the specification has a broker do (section 2.2.4).
-        return NotReady(verdict.but(cause="auth-refused", seen=f"{verdict.seen}, as a refusal"))
-    return error
-
-
-def _heartbeat(connection: Stream) -> int:
-    """Seconds: short, but so that two of them are longer than the attempt, in which none is sent."""
-    left = connection.deadline - net.monotonic()
-    return min(int(left / 2) + 1, 60)
 
 
 def _open(connection: Stream, vhost: str) -> None:
@@ -190,6 +130,18 @@ def _leave(connection: Stream, broker: Broker) -> str | None:
     if which == wire.CLOSE_OK:
         return ""
     return printable(fields.short(), 200) or "it does not say why"
+
+
+def _told(target: Target, said: str, alarm: str | None) -> tuple[str, ...]:
+    """What to say of alarms. Raises `alarm`, `unsupported`, where they were asked for."""
+    if not target.flag("alarms"):
+        return (f"who publishes is blocked: {alarm}",) if alarm else ()
+    if alarm is None:
+        raise blocked("unsupported", f"{said}, and does not tell of alarms")
+    if alarm:
+        hint = "`rabbitmq-diagnostics alarms` names the node; make room there"
+        raise blocked("alarm", f"{said}, and blocks who publishes: {alarm}", hint)
+    return ("no alarm",)
 
 
 def _hang_up(connection: Stream) -> None:
