@@ -13,7 +13,7 @@ from .. import net
 from ..errors import NotReady, blocked
 from ..model import keep_secret, seconds
 from . import protobuf
-from .grpc import Channel, Metadata, Refused
+from .grpc import UNIMPLEMENTED, Channel, Metadata, Refused
 from .protobuf import Message
 
 TYPE_CHECKING = False
@@ -103,7 +103,8 @@ class Member:
         try:
             return self._call(path, question, (*_NEEDS_LEADER, *self._token), within)
         except Refused as refused:
-            if refused.verdict.cause != "no-reply":
+            # etcd 3.4 calls it UNKNOWN.
+            if "deadline exceeded" not in refused.words:
                 raise _explained(refused) from refused
             raise self._silence(within) from refused
         except NotReady as error:
@@ -135,6 +136,9 @@ class Member:
 
 def _explained(refused: Refused) -> Refused:
     """A refusal with the cause that its words stand for."""
+    if refused.code == UNIMPLEMENTED:
+        seen = f"{refused.verdict.seen}: it speaks gRPC, and is no etcd"
+        return Refused(refused.verdict.but(cause="protocol", seen=seen), refused.code, "")
     for words, cause, hint in _REFUSALS:
         if words in refused.words:
             verdict = refused.verdict.but(cause=cause, hint=hint)

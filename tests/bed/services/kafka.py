@@ -16,6 +16,7 @@ import contextlib
 import shutil
 import signal
 import socket
+import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -30,6 +31,8 @@ from tools.servers import maven
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from tests.bed.tls import Certificate
 
 # A small JVM that starts soon: one compiler, one collector.
 JAVA = ("-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
@@ -216,3 +219,12 @@ def accepts(place: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def keystore(certificate: Certificate, folder: Path) -> Path:
+    """A certificate and its key in one PEM file as Kafka reads it: the key in PKCS #8."""
+    command = [need("openssl", "openssl"), "pkcs8", "-topk8", "-nocrypt", "-in", certificate.key]
+    key = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    path = folder / f"kafka-{certificate.key.name}"
+    path.write_text(key + certificate.chain.read_text())
+    return path

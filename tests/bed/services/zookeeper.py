@@ -1,15 +1,16 @@
 """Apache ZooKeeper as Debian packages it: one server alone, or an ensemble.
 
-    with ZooKeeper() as server:                      # standalone
-        server.wait_until(server.serving)
-        server.port; server.stop(); server.start()
+    with ZooKeeper() as server:                      # standalone; serving
+        server.place, server.stop(), server.start()
     with Ensemble(3, observers=1) as ensemble:       # four servers; serving
-        ensemble.where                               # 127.0.0.1:A,127.0.0.1:B,...
+        ensemble.where                               # 127.0.0.1:A,127.0.0.2:A,...
         ensemble.leader().stop()
+    with Ensemble(3, started=False) as ensemble:     # none is started yet
+        ensemble.servers[0].start()
 
-With `started=False` they are made, and start when `start()` is called. What is given by name goes into `zoo.cfg`, `ZooKeeper(maxClientCnxns=1)`; `system` holds what the
-program takes from the JVM; `tls` is the certificate of `secure_port`, where `demand` says whose clients
-may come. `word(port, "srvr")` asks a four-letter word.
+`settings` go into `zoo.cfg`, as in `ZooKeeper(settings={"maxClientCnxns": 1})`; `system` holds what the
+program takes from the JVM. `tls` is the certificate of `secure_port`, and `demand` says whose clients may
+come there. `server.word("srvr")` asks a four-letter word, `server.mode()` what it says it is.
 """
 
 from __future__ import annotations
@@ -45,17 +46,6 @@ JAVA = ("-Xmx96m", "-Xss256k", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 MAIN = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
 
 
-def word(port: int, ask: str) -> str:
-    """Return what a server says to a four-letter word, empty if it cannot be asked."""
-    said = b""
-    with contextlib.suppress(OSError):
-        with socket.create_connection(("127.0.0.1", port), 5) as sock:
-            sock.sendall(ask.encode())
-            while got := sock.recv(65_536):
-                said += got
-    return said.decode()
-
-
 class ZooKeeper(Daemon):
     """One server: `port` is for its clients, `place` the same with its host."""
 
@@ -64,16 +54,18 @@ class ZooKeeper(Daemon):
         peers: Mapping[int, str] | None = None,
         number: int = 1,
         *,
+        host: str = "127.0.0.1",
         port: int = 0,
         system: Mapping[str, str] | None = None,
         tls: Certificate | None = None,
         demand: Authority | None = None,
         started: bool = True,
-        **settings: object,
+        settings: Mapping[str, object] | None = None,
     ) -> None:
         self._started = started
         self.port = port or free_port()
-        self.place = f"127.0.0.1:{self.port}"
+        self.host = host
+        self.place = f"{host}:{self.port}"
         self.folder = Path(tempfile.mkdtemp(prefix="bed-zookeeper-"))
         self.secure_port = 0
         self._number = number
@@ -84,9 +76,9 @@ class ZooKeeper(Daemon):
             "syncLimit": 10,
             "dataDir": self.folder,
             "clientPort": self.port,
-            "clientPortAddress": "127.0.0.1",
+            "clientPortAddress": host,
             "admin.enableServer": "false",
-            **settings,
+            **(settings or {}),
         }
         if tls is not None:
             self._secure(tls, demand)
@@ -109,13 +101,20 @@ class ZooKeeper(Daemon):
         self._settings |= {
             "serverCnxnFactory": "org.apache.zookeeper.server.NettyServerCnxnFactory",
             "secureClientPort": self.secure_port,
-            "secureClientPortAddress": "127.0.0.1",
+            "secureClientPortAddress": self.host,
             "ssl.keyStore.location": store,
             "ssl.keyStore.type": "PEM",
             "ssl.trustStore.location": demand.file if demand else store,
             "ssl.trustStore.type": "PEM",
             "ssl.clientAuth": "need" if demand else "none",
         }
+
+    def __enter__(self) -> Self:
+        started = self._started
+        super().__enter__()
+        if started and not self._peers:
+            self.wait_until(self.serving)
+        return self
 
     def start(self) -> None:
         """Start it; `wait_until(server.serving)` for when it serves."""
@@ -131,7 +130,17 @@ class ZooKeeper(Daemon):
 
     def mode(self) -> str:
         """Return what it says it is, empty while it does not serve."""
-        return word(self.port, "srvr").partition("\nMode: ")[2].partition("\n")[0]
+        return self.word("srvr").partition("\nMode: ")[2].partition("\n")[0]
+
+    def word(self, ask: str) -> str:
+        """Return what it says to a four-letter word, empty if it cannot be asked."""
+        said = b""
+        with contextlib.suppress(OSError):
+            with socket.create_connection((self.host, self.port), 5) as sock:
+                sock.sendall(ask.encode())
+                while got := sock.recv(65_536):
+                    said += got
+        return said.decode()
 
     def serving(self) -> bool:
         """Say whether it serves."""
@@ -156,7 +165,10 @@ class ZooKeeper(Daemon):
 
 
 class Ensemble:
-    """Servers of one ensemble, the `observers` last; `where` is all of them as a target names them."""
+    """Servers of one ensemble, the `observers` last, on one port of 127.0.0.1, 127.0.0.2 and so on.
+
+    `where` is all of them as a target names them.
+    """
 
     def __init__(
         self,
@@ -165,9 +177,10 @@ class Ensemble:
         *,
         system: Mapping[str, str] | None = None,
         started: bool = True,
-        **settings: object,
+        settings: Mapping[str, object] | None = None,
     ) -> None:
         numbers = range(1, voters + observers + 1)
+        self.port = free_port()
         peers = {
             number: f"127.0.0.1:{free_port()}:{free_port()}"
             + (":observer" if number > voters else "")
@@ -177,10 +190,14 @@ class Ensemble:
             ZooKeeper(
                 peers,
                 number,
+                host=f"127.0.0.{number}",
+                port=self.port,
                 system=system,
                 started=started,
-                **settings,  # type: ignore[arg-type]
-                **({"peerType": "observer"} if number > voters else {}),  # type: ignore[arg-type]
+                settings={
+                    **(settings or {}),
+                    **({"peerType": "observer"} if number > voters else {}),
+                },
             )
             for number in numbers
         ]
