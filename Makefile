@@ -37,7 +37,7 @@ demo: ## show a gate in front of services that come up one after another (about 
 
 .PHONY: test
 test: .venv/dev.stamp servers ## run the whole suite in parallel (as root on Debian: installs the servers it tests against)
-	$(PYTEST) -n $(WORKERS) --ignore=tests/image --ignore=tests/services $(ARGS)
+	$(PYTEST) -n $(WORKERS) --ignore=tests/image --ignore=tests/services --ignore=tests/cluster $(ARGS)
 
 .PHONY: services-test
 services-test: .venv/dev.stamp ## run the deep probes against real databases, queues and coordinators, in parallel
@@ -75,7 +75,7 @@ format: .venv/dev.stamp ## format the code and mend what the linter can mend
 .PHONY: coverage
 coverage: .venv/dev.stamp servers ## run the suite with branch coverage, child processes included
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n $(WORKERS) --ignore=tests/image --ignore=tests/services $(ARGS)
+	$(BIN)/coverage run -m pytest -n $(WORKERS) --ignore=tests/image --ignore=tests/services --ignore=tests/cluster $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 from tools.cluster import BIN, CONTROL_GROUPS, GROUP, STATE, control_group
 from tools.cluster.addons import KUBECTL
 
+ROOT = Path(__file__).resolve().parents[2]
+UNSHARE = "unshare --pid --fork --kill-child --mount --mount-proc --net --propagation private"
 PROGRAMS = (
     *("etcd", "coredns", "kube-apiserver", "kube-controller-manager", "kube-scheduler"),
     *("kubelet", "kube-proxy", "kubectl"),
@@ -53,21 +56,14 @@ def up(owner: int = 0) -> int:
     sweep()
     STATE.mkdir(parents=True)
     (STATE / "number").write_text(f"{os.getpid()}-{time.monotonic_ns() & 0xFFFFFF:x}")
-    with (STATE / "outer.log").open("wb") as log:
-        outer = subprocess.Popen(
-            [
-                *("unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "--net"),
-                *("--propagation", "private", sys.executable, "-m", "tools.cluster.inside"),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    (STATE / "pid").write_text(str(outer.pid))
-    janitor(outer.pid, owner)
+    inside = f"exec {UNSHARE} {shlex.quote(sys.executable)} -m tools.cluster.inside"
+    detached(f"echo $$ >pid.part && mv pid.part pid && {inside}", STATE / "outer.log")
+    end = time.monotonic() + 10
+    while not (STATE / "pid").exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    janitor(int((STATE / "pid").read_text()), owner)
     while not (STATE / "told").exists():
-        if outer.poll() is not None:
+        if not pid():
             print((STATE / "outer.log").read_text()[-3000:], file=sys.stderr)
             return 1
         time.sleep(0.05)
@@ -92,13 +88,21 @@ def janitor(outer: int, owner: int) -> None:
         sleep 0.2
     done
     """
-    subprocess.Popen(
-        ["sh", "-c", script],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    detached(script, Path(os.devnull))
+
+
+def detached(script: str, log: Path) -> None:
+    """Run a shell script in the state's folder that outlives us."""
+    with log.open("ab") as output:
+        subprocess.run(
+            ["setsid", "--fork", "sh", "-c", script],
+            check=True,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd=STATE,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
 
 
 def down() -> int:
