@@ -152,8 +152,24 @@ def test_checksum(ask: Ask) -> None:
 
 
 FIELDS = st.sampled_from(
-    "hosts passives primary setName isreplicaset hidden info secondary msg saslSupportedMechs "
-    "isWritablePrimary arbiterOnly readOnly errmsg code codeName".split()
+    [
+        "hosts",
+        "passives",
+        "primary",
+        "setName",
+        "isreplicaset",
+        "hidden",
+        "info",
+        "secondary",
+        "msg",
+        "saslSupportedMechs",
+        "isWritablePrimary",
+        "arbiterOnly",
+        "readOnly",
+        "errmsg",
+        "code",
+        "codeName",
+    ]
 )
 
 
