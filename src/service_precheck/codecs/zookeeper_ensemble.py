@@ -141,13 +141,17 @@ class Keeping:
         """The connection that the session now belongs to."""
         return self._connections[-1]
 
-    def end(self) -> None:
-        """End the session, which takes the quorum's consent. Raises NotReady."""
+    def end(self) -> bool:
+        """End the session, which takes the quorum's consent; whether that was possible without a login.
+
+        Raises NotReady.
+        """
         code = session.close_session(self.connection)
         self._session = session.Session()
-        if code:
+        if code and code != session.SESSION_CLOSED_REQUIRE_AUTH:
             name = session.error_name(code)
             raise blocked("not-ready", f"{self.connection.peer} does not end a session: {name}")
+        return not code
 
 
 def _refused(server: Server, connection: Stream, error: NotReady) -> NotReady:

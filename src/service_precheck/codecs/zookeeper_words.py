@@ -20,10 +20,12 @@ MOST = 8_192
 
 _NOT_SERVING = "not currently serving requests"
 _NOT_ALLOWED = "not executed because it is not in the whitelist"
-_CLOSED = (
-    "either the limit of connections from one address (maxClientCnxns) is reached, or the port speaks "
-    "TLS: #tls"
-)
+# What it often means that not a byte came.
+_HINTS = {
+    "closed-early": "often the limit of connections from one address (maxClientCnxns), or a proxy with "
+    "nothing behind it",
+    "no-reply": "it may hang, or the port speaks TLS: #tls",
+}
 
 
 def mode(connection: Stream) -> str:
@@ -69,10 +71,9 @@ def _told(connection: Stream, word: bytes) -> bytes:
                     "protocol", f"{connection.peer} sent more than {MOST} bytes to {word.decode()}"
                 )
     except NotReady as error:
-        if said or error.verdict.cause != "closed-early":
-            raise
-        raise NotReady(error.verdict.but(hint=_CLOSED)) from error
+        hint = "" if said else _HINTS.get(str(error.verdict.cause), "")
+        raise NotReady(error.verdict.but(hint=hint)) from error
     if not said:
         text = f"{connection.peer} accepted the connection, then closed it without an answer"
-        raise blocked("closed-early", text, _CLOSED)
+        raise blocked("closed-early", text, _HINTS["closed-early"])
     return said

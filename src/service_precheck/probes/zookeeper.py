@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # Of several obstacles the one that tells most.
 TELLING = ("read-only", "no-quorum", "too-few", "no-reply", "not-ready", "unsupported")
+# Seconds from one session to the next at the least: each costs the ensemble writes, or a log a stack trace.
+NEXT_SESSION = 0.5
 
 
 def probe(target: Target, attempt: Attempt) -> Verdict:
@@ -49,9 +51,12 @@ def probe(target: Target, attempt: Attempt) -> Verdict:
                 except NotReady as error:
                     refusals.append(error.verdict)
                 if len(keeping.servers) == need:
-                    return _judge(target, keeping)
+                    try:
+                        return _judge(target, keeping)
+                    except NotReady as error:
+                        raise _later(error) from error
     if refusals:
-        raise _together(refusals, obstacles)
+        raise _later(_together(refusals, obstacles))
     if serving:
         few = f"{len(serving)} of {need} voters serve: {', '.join(map(str, serving))}"
         raise _together([Verdict("too-few", few)], obstacles)
@@ -83,10 +88,17 @@ def _judge(target: Target, keeping: Keeping) -> Verdict:
         from ..codecs import zookeeper_znode
 
         there = f" {zookeeper_znode.look(target, keeping.connection, path)}"
-    keeping.end()
+    if not keeping.end():
+        # `enforce.auth.enabled`: the session was granted, and runs out by itself.
+        there = ", and wants a login for all else, which was not tried"
     many = len(keeping.servers)
     kept = " keeps a session" if many == 1 else f" keep one session, {many} voters of one ensemble"
     return ready(", ".join(map(str, keeping.servers)) + kept + there)
+
+
+def _later(error: NotReady) -> NotReady:
+    """The same obstacle, met with a session: not to be tried again at once."""
+    return NotReady(error.verdict.but(again=NEXT_SESSION))
 
 
 def _together(verdicts: list[Verdict], less: Sequence[Verdict] = ()) -> NotReady:
@@ -123,7 +135,7 @@ SCHEMES = (
         ),
         options=OPTIONS,
         port=2181,
-        floor=0.25,
+        floor=0.1,
         check=check,
     ),
 )

@@ -111,9 +111,11 @@ class ZooKeeper(Daemon):
 
     def __enter__(self) -> Self:
         started = self._started
-        super().__enter__()
-        if started and not self._peers:
-            self.wait_until(self.serving)
+        with contextlib.ExitStack() as stack:
+            stack.push(super().__enter__())
+            if started and not self._peers:
+                self.wait_until(self.serving)
+            stack.pop_all()
         return self
 
     def start(self) -> None:
