@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 
 CHANNEL = 1
 GOODBYE = wire.method(0, wire.CLOSE, wire.number(200, 2), wire.short("done"), bytes(4))
-# How long a broker may take to answer a goodbye once the verdict is known.
-PATIENCE = 0.2
+# How long a broker may take to answer a goodbye once the verdict is known, and how long it is left alone
+# after it: RabbitMQ logs an error when a connection ends while its channel is being taken down, measured
+# once in 2,000 without a wait, never in 4,000 with a millisecond.
+PATIENCE, LINGER = 0.2, 0.002
 
 
 def probe(target: Target, attempt: Attempt) -> Verdict:
@@ -128,6 +130,11 @@ def _leave(connection: Stream, broker: Broker) -> str | None:
     connection.write(publish + wire.content_header(CHANNEL, 1) + GOODBYE)
     which, fields = wire.expect(connection, wire.CLOSE_OK, wire.BLOCKED)
     if which == wire.CLOSE_OK:
+        connection.deadline = min(connection.deadline, net.monotonic() + LINGER)
+        try:
+            connection.read_some()
+        except NotReady:
+            pass
         return ""
     return printable(fields.short(), 200) or "it does not say why"
 
