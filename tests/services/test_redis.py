@@ -145,7 +145,7 @@ def test_database(plain: Redis, ask: Ask, written: str) -> None:
     client.set("of-three", "here")
     verdict = ask(f"redis://{plain.place}{written}#key=of-three")
     assert verdict.ready
-    assert verdict.seen == f"{plain.place} has the database 3, the key of-three is there"
+    assert verdict.seen == f"{plain.place} has the database 3, has the key of-three"
     assert ask(f"redis://{plain.place}#key=of-three").cause == "missing-object"
 
 
@@ -166,7 +166,7 @@ def test_key(plain: Redis, ask: Ask) -> None:
     assert verdict.cause == "missing-object"
     assert verdict.seen == f"{plain.place} has no key {name}"
     plain.client().hset(name, "a", "b")
-    assert ask(target).seen == f"{plain.place} the key {name} is there"
+    assert ask(target).seen == f"{plain.place} has the key {name}"
     plain.client().delete(name)
 
 

@@ -53,8 +53,8 @@ def test_link_comes_up(
     assert "replica-lag" in seen
     assert seen <= {"refused", "replica-lag", "starting"}
     verdict = ask(f"redis://{replica.place}#link#role=replica")
-    assert verdict.seen.startswith(f"{replica.place} is a replica of {primary.place} (")
-    assert verdict.seen.endswith("), their link is up")
+    proven = f"{replica.place} is a replica of {primary.place} with its link up ("
+    assert verdict.seen.startswith(proven)
 
 
 @pytest.fixture(scope="module")
@@ -275,12 +275,17 @@ def test_cluster(enter: Enter, gate: Callable[..., Gate], ask: Ask) -> None:
     for node in nodes:
         seen = ask(f"redis://{node.place}#cluster#role=primary").seen
         assert seen == (
-            f"{node.place} takes writes (Redis 7.0.15), its cluster serves all 16384 slots"
+            f"{node.place} takes writes (Redis 7.0.15), is in a cluster that serves all 16384 slots"
         )
 
     # A key lies on one node, and each of them leads there.
     for node in nodes:
-        assert ask(f"redis://{node.place}#key={{39296}}").ready
+        found = (
+            "has the key {39296}"
+            if node is third
+            else f"knows that {third.place} has the key {{39296}}"
+        )
+        assert ask(f"redis://{node.place}#key={{39296}}").seen == f"{node.place} {found}"
         assert ask(f"redis://{node.place}#key={{39296}}none").cause == "missing-object"
     verdict = ask(f"redis://{first.place}/1")
     assert verdict.cause == "no-such-database"

@@ -78,10 +78,8 @@ def standing(client: Client, role: str, link: bool) -> str:
     info = Info(client.peer, client.text("INFO"))
     if role != "primary":
         _check_replica(info, link)
-        proven = f"is a replica of {info.upstream}"
-        return (
-            f"{proven} ({info.version}), their link is up" if link else f"{proven} ({info.version})"
-        )
+        up = " with its link up" if link else ""
+        return f"is a replica of {info.upstream}{up} ({info.version})"
     _check_primary(info)
     if info.number("min_slaves_good_slaves") >= 0:
         _check_followers(client, info.number("min_slaves_good_slaves"))

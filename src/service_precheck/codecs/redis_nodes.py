@@ -44,7 +44,7 @@ def check_cluster(client: Client, *, whole: bool) -> str:
         raise blocked("too-few", seen)
     if state != "ok":
         raise blocked("not-ready", told)
-    return f"its cluster serves all {SLOTS} slots"
+    return f"is in a cluster that serves all {SLOTS} slots"
 
 
 def moved(client: Client, said: Refusal) -> tuple[str, int]:

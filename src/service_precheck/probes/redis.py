@@ -139,7 +139,8 @@ def _find(target: Target, server: Client, key: str, hops: int = 0) -> str:
         raise blocked("missing-object", f"{server.peer} has no key {printable(key, 100)}")
     if said != 1:
         raise server.strange("EXISTS", said)
-    return f"the key {printable(key, 100)} is there"
+    said = f"has the key {printable(key, 100)}"
+    return f"knows that {server.peer} {said}" if hops else said
 
 
 _LOGINS = ("AUTH password", "AUTH user password")
