@@ -41,6 +41,10 @@ BUILT_IN = {
 
 # What connection strings of the field begin with as well; targets are shown with the scheme's own name.
 ALIASES = {"postgres": "postgresql"}
+# What others begin with that is not spoken here, and what to write for it.
+INSTEAD = {
+    "mongodb+srv": "mongodb://HOST,HOST/?tls=true with the hosts of its SRV record, _mongodb._tcp.NAME"
+}
 
 ENTRY_POINTS = "service_precheck.schemes"
 

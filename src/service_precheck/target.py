@@ -253,8 +253,9 @@ class _Reader:
             if parenthesis and word.isalpha():
                 self._wrong(raw, f"there is no group {word!r}", nearest(word, GROUPS, "{}(...)"))
             else:
-                known = schemes.names()
-                self._wrong(raw, f"there is no scheme {name!r}", nearest(name, known, "{}://"))
+                instead = schemes.INSTEAD.get(name.lower())
+                right = instead or nearest(name, schemes.names(), "{}://")
+                self._wrong(raw, f"there is no scheme {name!r}", right)
             return None
         table = (*scheme.options, *COMMON)
         self.harmless |= {option.name for option in table if not option.secret}

@@ -280,7 +280,7 @@ def test_connection_strings(rest: str, expected: dict[str, Any]) -> None:
         ("mongodb://a/#role=arbiter", "'arbiter' is none of primary, secondary"),
         (
             "mongodb+srv://cluster.example.org/",
-            "there is no scheme 'mongodb+srv'; did you mean mongodb:",
+            "no scheme 'mongodb+srv'; mongodb://HOST,HOST/?tls=true with the hosts of its SRV record",
         ),
     ],
 )
