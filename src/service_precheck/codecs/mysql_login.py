@@ -42,6 +42,10 @@ _ATTRIBUTES = b"\x1e\x0cprogram_name\x10service-precheck"
 # caching_sha2_password: what the server says of the scramble, and how its key is asked for.
 _FAST, _FULL = b"\x03", b"\x04"
 _ASK_KEY = {CACHING: b"\x02", SHA256: b"\x01"}
+# An answer that shows nothing and is refused like a wrong password: of the length that is checked first.
+_NOTHING = {"client_ed25519": bytes(64), CLEAR: b"\0"}
+# Seconds until another way to log in can first be worth a look: each look is a login that is refused.
+_SELDOM = 30.0
 # A login takes five messages at most.
 _MOST_MESSAGES = 8
 
@@ -161,14 +165,14 @@ class Login:
 
     def _unable(self, what: str, hint: str) -> NotReady:
         """Let the server refuse, and say why we could not go on."""
-        self._server.send(b"")
+        self._server.send(_NOTHING.get(self._plugin, b""))
         try:
             self._server.receive(65_536)
         except Refusal:
             pass
         peer = self._server.peer
         name = self._plugin if self._plugin.isprintable() else "?"
-        return blocked("unsupported", f"{peer} asks for {name[:80]}, {what}", hint)
+        return blocked("unsupported", f"{peer} asks for {name[:80]}, {what}", hint, again=_SELDOM)
 
 
 def _xor(left: bytes, right: bytes) -> bytes:

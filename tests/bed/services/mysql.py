@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -63,6 +64,21 @@ def _template() -> Path:
     # Each server has an identity of its own.
     (made / "data/auto.cnf").unlink()
     return made / "data"
+
+
+class Hosts:
+    """Inside an `Etc`: its /etc/hosts is that of the root which MySQL sees, too."""
+
+    rank = 16
+    numbers_anew = False
+
+    @property
+    def prefix(self) -> list[str]:
+        """The words before the server's own."""
+        file = chroot.folder() / "etc/hosts"
+        file.touch()
+        mount = f'mount --bind /etc/hosts {shlex.quote(str(file))} && exec "$@"'
+        return ["unshare", "--mount", "--propagation", "private", "/bin/sh", "-c", mount, "sh"]
 
 
 class MySQL(MariaDB):
