@@ -273,6 +273,14 @@ def test_another_set(three: Three, ask: Ask, enter: Enter) -> None:
     assert not writes(client(f"mongodb://{other.address}/?replicaSet=rs0"))
 
 
+def test_another_set_behind_a_listed_primary(three: Three, ask: Ask, enter: Enter) -> None:
+    """One that is named and of another set is found also when the primary is none of the named."""
+    other = enter(Member())
+    other.says = primary(other.address, [other.address], name="rs1")
+    hosts = ",".join((*three.places[1:], other.address))
+    assert ask(f"mongodb://{hosts}/?replicaSet=rs0#role=primary").cause == "missing-object"
+
+
 def counted(verdict: Verdict) -> bool:
     return verdict.ready and verdict.seen.endswith("3 members serve")
 

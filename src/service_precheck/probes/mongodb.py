@@ -35,24 +35,27 @@ _FINAL = ("auth-refused", "unsupported", "missing-object")
 def probe(target: Target, attempt: Attempt) -> Verdict:
     """Ready when a server serves as what is asked for, and takes the login if there is one."""
     wish = Wish(target)
-    waiting = [members.normal(*one) for one in target.hosts]
-    named = len(waiting)
+    named = waiting = [members.normal(*one) for one in target.hosts]
     asked: set[Place] = set()
     found: list[Member] = []
     missed: list[tuple[Place, NotReady]] = []
     proof = ""
     while waiting and len(asked) < MOST_ASKED:
         proven = bool(proof) and len(serving(found, wish.follows)) >= wish.least
-        # Every server that is named must be of the set, if it answers.
-        if proven and (len(asked) >= named or not wish.set_name):
-            break
+        if proven:
+            # Those that are named must be of the set, if they answer.
+            waiting = [one for one in waiting if wish.set_name and one in named]
+            if not waiting:
+                break
         piece = attempt.part(len(waiting))
         if proven:
             piece.deadline = min(piece.deadline, net.monotonic() + PATIENCE)
-        where = waiting.pop(0)
+        where, *waiting = waiting
         asked.add(where)
         try:
-            with _connect(target, wish, where, piece) as connection:
+            with _connect(target, where, piece) as connection:
+                if wish.tls:
+                    connection.upgrade(tls_settings(target), where[0])
                 member = _hello(connection, where, wish)
                 if not proof and _suits(member, wish):
                     proof = _proof(target, wish, connection, member)
@@ -67,18 +70,10 @@ def probe(target: Target, attempt: Attempt) -> Verdict:
     return _judge(wish, found, missed, proof)
 
 
-def _connect(target: Target, wish: Wish, where: Place, attempt: Attempt) -> Stream:
+def _connect(target: Target, where: Place, attempt: Attempt) -> Stream:
     if path := target.text("unix-socket"):
         return stream.connect_unix(path, attempt)
-    host, port = where
-    connection = stream.connect(host, port, attempt)
-    if wish.tls:
-        try:
-            connection.upgrade(tls_settings(target), host)
-        except BaseException:
-            connection.close()
-            raise
-    return connection
+    return stream.connect(*where, attempt)
 
 
 def _hello(connection: Stream, where: Place, wish: Wish) -> Member:
