@@ -87,12 +87,16 @@ def all_recordings() -> list[Recording]:
 
 
 def replay(
-    recording: Recording, change: Callable[[bytes], bytes] = bytes, every: float = 0
+    recording: Recording,
+    change: Callable[[bytes], bytes] = bytes,
+    every: float = 0,
+    patience: float | None = None,
 ) -> Behaviour:
     """Play the server's part to each client in turn, then close.
 
     `change` is made to all that the server says, connections one behind the other, before it is dealt
     out again to the steps: so it may cut, mutate or prolong it. With `every` it comes a byte at a time.
+    A client that says nothing for `patience` seconds, where it spoke when recorded, is hung up on.
     """
     said = change(recording.server_bytes())
     turns = iter(_dealt(recording, said))
@@ -105,7 +109,7 @@ def replay(
         for who, part in steps:
             part = led_back(part, recording.port, here)
             if who == "client":
-                if not _heard(connection, len(part)):
+                if not _heard(connection, len(part), patience):
                     return
             elif every:
                 for byte in part:
@@ -114,6 +118,8 @@ def replay(
             elif not connection.write(part):
                 return
         # What the client says last need not be answered; it need not be reset either.
+        with contextlib.suppress(OSError):
+            connection.socket.shutdown(socket.SHUT_WR)
         connection.socket.settimeout(0.05)
         while connection.read():
             pass
@@ -137,13 +143,14 @@ def _dealt(recording: Recording, said: bytes) -> Iterator[list[Step]]:
         yield dealt
 
 
-def _heard(connection: Connection, size: int) -> bool:
+def _heard(connection: Connection, size: int, patience: float | None) -> bool:
     """Wait for so much of the client, or as much as it says; false when it is gone or said nothing."""
     heard = 0
     while heard < size:
         # The first byte may take its time; what belongs to it comes at once.
-        if heard and not select.select([connection.socket], [], [], 0.05)[0]:
-            return True
+        wait = 0.05 if heard else patience
+        if not select.select([connection.socket], [], [], wait)[0]:
+            return bool(heard)
         got = connection.read(size - heard)
         if not got:
             return False

@@ -251,6 +251,7 @@ def test_huge_lengths(name: str, ask: Ask) -> None:
                 behaviour = replay(
                     recording,
                     lambda said, at=at, length=length: said[:at] + length + said[at + 4 :],  # type: ignore[misc]
+                    patience=0.1,
                 )
                 with Server(behaviour) as server, steady_random():
                     verdict = ask(recording.target.replace("{place}", server.address), 2)
@@ -281,7 +282,7 @@ def test_mutations(name: str, data: st.DataObject, ask: Ask) -> None:
             said = said[:at] + come + said[at + gone :]
         return said
 
-    with Server(replay(recording, change)) as server, steady_random():
+    with Server(replay(recording, change, patience=0.1)) as server, steady_random():
         verdict = ask(recording.target.replace("{place}", server.address), 1)
     assert verdict.ready or verdict.cause in CAUSES
     assert verdict.seen.isprintable()
