@@ -88,7 +88,7 @@ _HINTS = {
     1820: "the password has expired: ALTER USER ... IDENTIFIED BY ...",
     1862: "the password has expired: ALTER USER ... IDENTIFIED BY ...",
     3032: "it is in offline_mode, for its administrators alone",
-    NEEDS_TLS: "leave #tls=off away",
+    NEEDS_TLS: "it serves nobody without TLS: leave #tls=off away",
 }
 
 
@@ -98,10 +98,15 @@ def of_login(refusal: Refusal) -> bool:
     return (known or _by_state(refusal)) in (REFUSED, "unsupported") or refusal.code == NEEDS_TLS
 
 
-def explain(refusal: Refusal, peer: str) -> NotReady:
-    """The exception for a server's error; `protocol` for one that we do not know."""
+def explain(refusal: Refusal, peer: str, plain: bool = False) -> NotReady:
+    """The exception for a server's error; `protocol` for one that we do not know.
+
+    `plain` says that TLS was left out on request, which an account may ask for.
+    """
     cause = _CAUSES.get(refusal.code) or _by_state(refusal)
     hint = _HINTS.get(refusal.code, "")
+    if plain and refusal.code == 1045:
+        hint = "the account may ask for TLS, which is left out here"
     return NotReady(Verdict(cause, f"{peer} says {refusal.words}", hint, final=cause == "failed"))
 
 

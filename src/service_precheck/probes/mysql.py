@@ -43,7 +43,8 @@ def probe(target: Target, attempt: Attempt) -> Verdict:
         except Refusal as refusal:
             from ..codecs import mysql_faults
 
-            raise mysql_faults.explain(refusal, connection.peer) from refusal
+            plain = tls_mode(target) == "off"
+            raise mysql_faults.explain(refusal, connection.peer, plain) from refusal
 
 
 def _connect(target: Target, attempt: Attempt) -> Stream:
