@@ -225,8 +225,8 @@ def read_error(reader: Reader) -> int:
 
 
 def read_mechanisms(reader: Reader) -> tuple[int, tuple[str, ...]]:
-    """An error code, and the mechanisms that are enabled."""
-    return reader.integer(2), tuple(reader.text() for _ in reader.each())
+    """An error code, and the mechanisms that are enabled, in the order of their names."""
+    return reader.integer(2), tuple(sorted(reader.text() for _ in reader.each()))
 
 
 def read_token(reader: Reader) -> tuple[int, str, bytes]:

@@ -18,6 +18,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -137,6 +138,42 @@ class Kafka:
         """Let it go on."""
         self._daemons[node].resume()
 
+    def account(self, user: str, password: str, *mechanisms: str) -> None:
+        """Give a user an account of SCRAM-SHA-256, SCRAM-SHA-512 or both."""
+        from tests.bed.services.kafka_driver import kafka
+
+        kinds = [kafka.admin.ScramMechanism[name.replace("-", "_")] for name in mechanisms]
+        wanted = [kafka.admin.UserScramCredentialUpsertion(user, kind, password) for kind in kinds]
+        with self.admin() as admin:
+            for one in wanted:
+                assert admin.alter_user_scram_credentials([one]) == {user: None}
+
+    def allow(self, user: str, operation: str, topic: str) -> None:
+        """Give a user a right on a topic (DESCRIBE, WRITE)."""
+        from tests.bed.services.kafka_driver import kafka
+
+        of = kafka.admin
+        where = of.ResourcePattern(of.ResourceType.TOPIC, topic)
+        right = of.ACL(
+            f"User:{user}", "*", of.ACLOperation[operation], of.ACLPermissionType.ALLOW, where
+        )
+        with self.admin() as admin:
+            assert not admin.create_acls([right])["failed"]
+
+    def settled(self, timeout: float = 30) -> None:
+        """Return once all brokers are there, and each replica of each topic is in sync."""
+        end = time.monotonic() + timeout
+        with self.admin() as admin:
+            while not self._is_whole(admin):
+                assert time.monotonic() < end, f"not whole within {timeout} s: {self.log()[-4000:]}"
+                time.sleep(0.05)
+
+    def _is_whole(self, admin: Any) -> bool:  # noqa: ANN401 the driver has no types
+        partitions = [one for topic in admin.describe_topics() for one in topic["partitions"]]
+        return len(admin.describe_cluster()["brokers"]) == len(self.nodes) and all(
+            len(one["isr_nodes"]) == len(one["replica_nodes"]) for one in partitions
+        )
+
     def log(self, node: int = 1) -> str:
         """What a node wrote so far."""
         return self._daemons[node].log
@@ -144,9 +181,9 @@ class Kafka:
     @contextlib.contextmanager
     def admin(self) -> Iterator[Any]:
         """The driver's client for whoever administers the cluster."""
-        from kafka.admin import KafkaAdminClient
+        from tests.bed.services.kafka_driver import kafka
 
-        client = KafkaAdminClient(bootstrap_servers=self.place)
+        client = kafka.KafkaAdminClient(bootstrap_servers=self.place)
         try:
             yield client
         finally:
@@ -223,7 +260,8 @@ def accepts(place: str) -> bool:
 
 def keystore(certificate: Certificate, folder: Path) -> Path:
     """A certificate and its key in one PEM file as Kafka reads it: the key in PKCS #8."""
-    command = [need("openssl", "openssl"), "pkcs8", "-topk8", "-nocrypt", "-in", certificate.key]
+    command = [need("openssl", "openssl"), "pkcs8", "-topk8", "-nocrypt", "-in"]
+    command.append(str(certificate.key))
     key = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     path = folder / f"kafka-{certificate.key.name}"
     path.write_text(key + certificate.chain.read_text())
