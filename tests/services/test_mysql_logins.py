@@ -256,7 +256,7 @@ def test_trust(ask: Ask, maria: MariaDB, authority: Authority) -> None:
             assert ask(f"{user}{maria.place}{options}").cause == cause
     assert ask(f"{login}{maria.place}#insecure").ready
     public = "/etc/ssl/certs/ca-certificates.crt"
-    assert not works(maria, ssl_disabled=False, ssl_ca=public)
+    assert not works(maria, ssl_disabled=False, ssl_ca=public, ssl_verify_cert=True)
     assert works(maria, ssl_disabled=False, ssl_ca=str(authority.file), ssl_verify_identity=True)
 
 
