@@ -271,7 +271,7 @@ def test_refused_login_ends_or_waits(
 
 def rights(*options: str) -> list[str]:
     """The page's ACL rules for a target with these options, as words after the user's name."""
-    rows = re.findall(r"^\| (.+?) \| `(\+.+)` \|$", PAGE.read_text(), re.MULTILINE)
+    rows = re.findall(r"^- (.+): `(\+.+)`$", PAGE.read_text(), re.MULTILINE)
     words = [rule for what, rules in rows for rule in rules.split() if what in options]
     assert words, rows
     return words

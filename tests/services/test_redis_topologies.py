@@ -104,7 +104,7 @@ def test_too_few_replicas_without_rights(pair: tuple[Redis, Redis], ask: Ask) ->
     primary.client().config_set("min-replicas-to-write", 2)
     primary.tell(*words, *rights("every target", "`role`, `link`"))
     assert ask(login).ready
-    primary.tell(*words, *rights("every target", "`role`, `link`", "`min-replicas-to-write`"))
+    primary.tell(*words, *rights("every target", "`role`, `link`", "`min-replicas-to-write` above 1"))
     assert ask(login).cause == "read-only"
     primary.client().config_set("min-replicas-to-write", 0)
     assert ask(login).ready

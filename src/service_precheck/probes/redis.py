@@ -145,8 +145,16 @@ def _find(target: Target, server: Client, key: str, hops: int = 0) -> str:
 
 _LOGINS = ("AUTH password", "AUTH user password")
 _CAUSES = (
-    *("starting", "read-only", "replica-lag", "no-quorum", "overloaded", "alarm", "auth-required"),
-    *("auth-refused", "no-such-database", "missing-object", "not-ready", "failed", "forbidden"),
+    *("starting", "read-only", "replica-lag", "no-leader", "no-quorum", "overloaded", "alarm"),
+    *(
+        "auth-required",
+        "auth-refused",
+        "no-such-database",
+        "missing-object",
+        "not-ready",
+        "failed",
+        "forbidden",
+    ),
     *("too-few", "redirect", "unsupported"),
 )
 
