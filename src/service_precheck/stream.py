@@ -401,8 +401,9 @@ def _shown(address: str, port: int) -> str:
 
 def _failure(address: str, port: int, code: int) -> tuple[str, str]:
     cause, words = net.why(code)
-    if code == errno.ECONNRESET:
-        # What is not accepted is refused: it was accepted, and reset before we looked.
+    if code in (errno.ECONNRESET, errno.EPIPE):
+        # What is not accepted is refused: it was accepted, and reset before we looked. It is EPIPE where
+        # an orderly close came before the reset.
         words = "accepted the connection, then reset it"
     return cause, f"{_shown(address, port)} {words}"
 
