@@ -117,7 +117,7 @@ def test_what_each_level_proves(ensemble: Ensemble, ask: Ask) -> None:
         f"{third.place} ({third.mode()}) keep one session, 3 voters of one ensemble"
     )
     config = ask(f"zookeeper://{where}/zookeeper/config")
-    assert config.seen.endswith("keeps a session and /zookeeper/config exists")
+    assert config.seen.endswith("keeps a session, and /zookeeper/config exists")
     assert ask(f"zookeeper://{where}#path=/zookeeper/config#voters=2").ready
 
 
@@ -412,7 +412,7 @@ def test_login(
         client.create("/hadoop-ha", b"x" * 100_000, acl=[acl])
         try:
             assert ask(f"zookeeper://hdfs:right-secret@{where}").seen == (
-                f"{alone.place} (standalone) keeps a session and hdfs may read /hadoop-ha"
+                f"{alone.place} (standalone) keeps a session, and hdfs may read /hadoop-ha"
             )
             monkeypatch.setenv("ZK_PASSWORD", "right-secret")
             assert ask(f"zookeeper://{where}#user=hdfs#password-env=ZK_PASSWORD").ready
@@ -443,6 +443,9 @@ def test_a_login_that_is_enforced(ask: Ask) -> None:
         )
         assert ask(f"zookeeper://{server.place}/zookeeper").cause == "auth-required"
         assert ask(f"zookeeper://me:secret@{server.place}/zookeeper").ready
+        assert ask(f"zookeeper://me:secret@{server.place}").seen == (
+            f"{server.place} (standalone) keeps a session, and takes a login by digest, as it would any"
+        )
         with pytest.raises(KazooException):
             with driver(server.place) as client:
                 client.exists("/zookeeper")

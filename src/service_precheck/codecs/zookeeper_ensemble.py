@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 FAREWELL = 0.5
 # How long a session may outlive us at the most, in seconds; as a rule, as long as the attempt would last.
 LONGEST = 60.0
+# What it often means when a server says nothing of itself.
+_HINTS = {
+    "closed-early": "often the limit of connections from one address (maxClientCnxns), or a proxy with "
+    "nothing behind it",
+    "no-reply": "it may hang, or the port speaks TLS: #tls",
+}
 
 
 class Server:
@@ -48,6 +54,17 @@ class Server:
                 connection.close()
                 raise
         return connection
+
+    def ask_mode(self, target: Target, attempt: Attempt) -> None:
+        """Have it say what it is. Raises NotReady where it serves not, or cannot be asked."""
+        try:
+            with self.connect(target, attempt) as connection:
+                self.mode = words.mode(connection)
+        except NotReady as error:
+            hint = error.verdict.hint
+            if not (hint or wants_tls(target)):
+                hint = _HINTS.get(str(error.verdict.cause), "")
+            raise NotReady(error.verdict.but(hint=hint)) from error
 
 
 def servers(target: Target, attempt: Attempt, obstacles: list[Verdict]) -> list[Server]:

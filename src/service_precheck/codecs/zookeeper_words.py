@@ -20,12 +20,6 @@ MOST = 8_192
 
 _NOT_SERVING = "not currently serving requests"
 _NOT_ALLOWED = "not executed because it is not in the whitelist"
-# What it often means that not a byte came.
-_HINTS = {
-    "closed-early": "often the limit of connections from one address (maxClientCnxns), or a proxy with "
-    "nothing behind it",
-    "no-reply": "it may hang, or the port speaks TLS: #tls",
-}
 
 
 def mode(connection: Stream) -> str:
@@ -61,19 +55,17 @@ def read_only(peer: str) -> NotReady:
 
 def _told(connection: Stream, word: bytes) -> bytes:
     """All that the server says to a word before it closes the connection."""
+    connection.write(word)
     said = b""
-    try:
-        connection.write(word)
-        while got := connection.read_some():
-            said += got
-            if len(said) > MOST:
-                raise blocked(
-                    "protocol", f"{connection.peer} sent more than {MOST} bytes to {word.decode()}"
-                )
-    except NotReady as error:
-        hint = "" if said else _HINTS.get(str(error.verdict.cause), "")
-        raise NotReady(error.verdict.but(hint=hint)) from error
+    while got := connection.read_some():
+        said += got
+        if len(said) > MOST:
+            raise blocked(
+                "protocol", f"{connection.peer} sent more than {MOST} bytes to {word.decode()}"
+            )
     if not said:
-        text = f"{connection.peer} accepted the connection, then closed it without an answer"
-        raise blocked("closed-early", text, _HINTS["closed-early"])
+        raise blocked(
+            "closed-early",
+            f"{connection.peer} accepted the connection, then closed it without an answer",
+        )
     return said

@@ -1,4 +1,4 @@
-"""Whether a znode is there, and whether a login may read it.
+"""What is asked within a session: whether a znode is there, and whether a login may read it.
 
 ZooKeeper takes every login by digest, and compares it with the ACL of what is asked for: so a login shows
 only in what it may read (`getData`). Whether a znode exists (`exists`) is told to everybody.
@@ -18,23 +18,25 @@ if TYPE_CHECKING:
 
 
 def look(target: Target, connection: Stream, path: str) -> str:
-    """What there is to say of a znode that is as it should be. Raises NotReady."""
+    """What there is to say of a znode and a login that are as they should be; either may be missing.
+
+    Raises NotReady.
+    """
     user = target.text("user") or target.user
     shown = printable(path)
-    if not user:
-        code = session.look(connection, path, session.EXISTS)
-        if code:
-            raise _refusal(connection.peer, shown, code)
-        return f"and {shown} exists"
-    code = session.log_in(connection, user, credentials.password(target))
-    if not code:
-        code = session.look(connection, path, session.GET_DATA)
+    code = session.log_in(connection, user, credentials.password(target)) if user else 0
+    if path and not code:
+        code = session.look(connection, path, session.GET_DATA if user else session.EXISTS)
     if code:
         raise _refusal(connection.peer, shown, code, printable(user))
-    return f"and {printable(user)} may read {shown}"
+    if not user:
+        return f", and {shown} exists" if path else ""
+    if not path:
+        return ", and takes a login by digest, as it would any"
+    return f", and {printable(user)} may read {shown}"
 
 
-def _refusal(peer: str, path: str, code: int, user: str = "") -> NotReady:
+def _refusal(peer: str, path: str, code: int, user: str) -> NotReady:
     name = session.error_name(code)
     if code == session.NO_NODE:
         return blocked("missing-object", f"{peer} has no {path}: {name}")

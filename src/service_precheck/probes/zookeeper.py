@@ -12,7 +12,6 @@ ensemble two writes, where the session begins and where it ends, however many se
 
 from __future__ import annotations
 
-from ..codecs import zookeeper_words as words
 from ..codecs.zookeeper_ensemble import Keeping, Server, servers
 from ..codecs.zookeeper_options import OPTIONS, check, znode
 from ..errors import NotReady, blocked
@@ -65,8 +64,7 @@ def probe(target: Target, attempt: Attempt) -> Verdict:
 
 def _serving(target: Target, server: Server, attempt: Attempt) -> Server:
     """The server, once it said that it serves, and that it is what counts. Raises NotReady."""
-    with server.connect(target, attempt) as connection:
-        server.mode = words.mode(connection)
+    server.ask_mode(target, attempt)
     voters, wanted = target.number("voters"), target.text("mode")
     if not server.mode and (voters or wanted != "any"):
         raise blocked(
@@ -84,10 +82,11 @@ def _serving(target: Target, server: Server, attempt: Attempt) -> Server:
 def _judge(target: Target, keeping: Keeping) -> Verdict:
     """See whether the znode is there, and end the session, which takes the quorum's consent."""
     there = ""
-    if path := znode(target):
+    path = znode(target)
+    if path or target.text("user") or target.user:
         from ..codecs import zookeeper_znode
 
-        there = f" {zookeeper_znode.look(target, keeping.connection, path)}"
+        there = zookeeper_znode.look(target, keeping.connection, path)
     if not keeping.end():
         # `enforce.auth.enabled`: the session was granted, and runs out by itself.
         there = ", and wants a login for all else, which was not tried"

@@ -46,6 +46,15 @@ JAVA = ("-Xmx96m", "-Xss256k", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 MAIN = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
 
 
+def accepts(host: str, port: int) -> bool:
+    """Say whether somebody listens there."""
+    try:
+        socket.create_connection((host, port), 5).close()
+    except OSError:
+        return False
+    return True
+
+
 class ZooKeeper(Daemon):
     """One server: `port` is for its clients, `place` the same with its host."""
 
@@ -145,8 +154,8 @@ class ZooKeeper(Daemon):
         return said.decode()
 
     def serving(self) -> bool:
-        """Say whether it serves."""
-        return self.mode() != ""
+        """Say whether it serves, at all of its ports."""
+        return self.mode() != "" and (not self.secure_port or accepts(self.host, self.secure_port))
 
     def running(self) -> bool:
         """Say whether it was started and not stopped."""
