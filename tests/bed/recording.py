@@ -130,6 +130,8 @@ def replay(
 def _dealt(recording: Recording, said: bytes) -> Iterator[list[Step]]:
     """The steps of each connection with `said` in place of what the server said; up to where it ends."""
     last = len(recording.connections) - 1
+    # Where something is missing, the client waits for it in vain instead of saying the last word.
+    short = len(said) < len(recording.server_bytes())
     for number, steps in enumerate(recording.connections):
         dealt: list[Step] = []
         spoke = [at for at, (who, _) in enumerate(steps) if who == "server"]
@@ -138,7 +140,7 @@ def _dealt(recording: Recording, said: bytes) -> Iterator[list[Step]]:
                 rest = number == last and at == spoke[-1]
                 part, said = (said, b"") if rest else (said[: len(part)], said[len(part) :])
             dealt.append((who, part))
-            if who == "server" and not said and at < spoke[-1]:
+            if who == "server" and not said and (at < spoke[-1] or short):
                 break
         yield dealt
 
