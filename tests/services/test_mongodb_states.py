@@ -250,6 +250,23 @@ def test_primary_out_of_reach(three: Three, ask: Ask, how: str) -> None:
     assert not writes(asking)
 
 
+def test_primary_that_is_named_and_gone(three: Three, ask: Ask) -> None:
+    """A primary that the target names itself and that died is the reason, and its name is not."""
+    three.a.shut()
+    verdict = ask(f"{three.url}?replicaSet=rs0#role=primary")
+    assert verdict.cause == "refused"
+    assert verdict.seen.startswith(f"rs0 has {three.places[0]} as its primary: ")
+    assert not verdict.hint
+
+
+def test_primary_that_shuts_down(three: Three, ask: Ask) -> None:
+    """What the primary says of itself tells more than what the others say of it."""
+    three.a.answers["hello"] = error(91, "ShutdownInProgress", "The server is in quiesce mode")
+    verdict = ask(f"{three.url}?replicaSet=rs0#role=primary")
+    assert verdict.cause == "not-ready"
+    assert "error 91 ShutdownInProgress: The server is in quiesce mode" in verdict.seen
+
+
 def test_one_member_only(three: Three, ask: Ask) -> None:
     """With directConnection=true the one that is named is asked and no other."""
     target = f"mongodb://{three.places[1]}/?directConnection=true"
@@ -358,6 +375,7 @@ def test_a_silent_member_takes_its_share_of_the_time_only(three: Three, ask: Ask
         (error(189, "PrimarySteppedDown", "primary stepped down"), "no-leader"),
         (error(13, "Unauthorized", "command hello requires authentication"), "auth-required"),
         (error(462, "IngressRequestRateLimitExceeded", "rate limit"), "overloaded"),
+        (error(498870, "Location498870", "The apiVersion parameter is required"), "unsupported"),
         (error(123, "SomethingNew", "never seen before"), "protocol"),
         ({"ok": 0.0}, "protocol"),
     ],

@@ -90,15 +90,16 @@ def _unsuited(member: Member, wish: Wish) -> _Obstacle:
 def _missing(where: Place, error: NotReady, found: list[Member], wish: Wish) -> _Obstacle:
     verdict = error.verdict
     lister = next((one for one in found if wish.follows and where in one.listed), None)
-    if lister is None or verdict.cause not in _CONNECTING:
-        rank = _LAST if verdict.cause in _CONNECTING else _LATER
-        hint = verdict.hint
-        if verdict.cause == "closed-early" and not wish.tls:
-            hint = "a proxy with nothing behind it does so, and a server that asks for TLS: #tls"
-        return rank, str(verdict.cause), verdict.seen, hint
-    primary = next((one for one in found if one.primary == where), None)
-    what = "its primary" if primary else "a member"
-    seen = f"{lister.set_name} has {shown(where)} as {what}: {verdict.seen}"
+    primary = any(one.primary == where for one in found)
     # The one thing that would do, and it is out of reach.
-    needed = (wish.role == PRIMARY and primary) or not any(one.is_listed for one in found)
-    return _FIRST if needed else _LAST, str(verdict.cause), seen, _BY_NAME
+    listed = any(member.is_listed for member in found)
+    needed = (primary and wish.role == PRIMARY) or (lister and not listed)
+    connecting = verdict.cause in _CONNECTING
+    rank = _FIRST if needed else _LAST if connecting else _LATER
+    seen, hint = verdict.seen, verdict.hint
+    if lister and connecting:
+        seen = f"{lister.set_name} has {shown(where)} as {'its primary' if primary else 'a member'}: {seen}"
+        hint = hint if where in wish.named else _BY_NAME
+    elif verdict.cause == "closed-early" and not wish.tls:
+        hint = "a proxy with nothing behind it does so, and a server that asks for TLS: #tls"
+    return rank, str(verdict.cause), seen, hint

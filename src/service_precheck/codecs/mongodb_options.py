@@ -10,6 +10,7 @@ from __future__ import annotations
 from .. import access
 from ..model import Frozen, percent_decoded
 from ..options import NUMBER, PATH, TEXT, Option, Target, choice
+from .mongodb_member import MOST_MEMBERS, Place, normal
 
 # The parameters that are understood, as the field writes them; upper and lower case are alike.
 QUERY = ("authMechanism", "authSource", "directConnection", "replicaSet", "ssl", "tls")
@@ -24,7 +25,6 @@ OPTIONS = (
     access.TLS,
     *access.TLS_OPTIONS,
 )
-_MOST_HOSTS = 50
 # What a connection string says about files, and how it is written here.
 _WRITTEN_ELSE = {
     "tlscafile": "#ca=PATH",
@@ -36,13 +36,25 @@ _WRITTEN_ELSE = {
 
 
 class Wish(Frozen):
-    """What is asked for. `set_name`, `role` are empty and `least` is 0 where nothing is said.
+    """What is asked for. `set_name`, `role` are empty and `least` is 0 where nothing is said; `named` are
+    the places that the target names.
 
     `direct` asks the one host that is named and no other member of its set. `user` is empty without a
     login; `source` is the database that has the user; `mechanism` is empty where the server may say.
     """
 
-    __slots__ = ("direct", "least", "mechanism", "role", "set_name", "source", "tls", "user")
+    __slots__ = (
+        "direct",
+        "least",
+        "mechanism",
+        "named",
+        "role",
+        "set_name",
+        "source",
+        "tls",
+        "user",
+    )
+    named: tuple[Place, ...]
     set_name: str
     role: str
     least: int
@@ -58,6 +70,7 @@ class Wish(Frozen):
         # The drivers' rules: what is written, the database of the path, the mechanism's own.
         source = query.get("authsource", "") or percent_decoded(target.path.removeprefix("/"))
         self._set(
+            named=tuple(normal(*one) for one in target.hosts),
             set_name=target.text("replica-set") or query.get("replicaset", ""),
             role=target.text("role"),
             least=int(target.number("min-members") or 0),
@@ -99,8 +112,8 @@ def check(target: Target) -> tuple[str, ...]:
         wrong.append("?tls=false, and something else asks for TLS")
     if target.text("replica-set") and query.get("replicaset", wish.set_name) != wish.set_name:
         wrong.append("#replica-set= and ?replicaSet= name different sets")
-    if len(target.hosts) > _MOST_HOSTS:
-        wrong.append(f"{len(target.hosts)} hosts; a replica set has {_MOST_HOSTS} at most")
+    if len(target.hosts) > MOST_MEMBERS:
+        wrong.append(f"{len(target.hosts)} hosts; a replica set has {MOST_MEMBERS} at most")
     if wish.direct and (len(target.hosts) > 1 or wish.least > 1):
         only = "#unix-socket=" if target.text("unix-socket") else "?directConnection=true"
         wrong.append(f"{only} asks one server only, and several are wanted")

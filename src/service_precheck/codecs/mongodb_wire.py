@@ -33,6 +33,8 @@ _CAUSES = {
     18: "auth-refused",
     8000: "auth-refused",
     334: "unsupported",
+    # A server with requireApiVersion.
+    498870: "unsupported",
     91: "not-ready",
     94: "not-ready",
     11600: "not-ready",

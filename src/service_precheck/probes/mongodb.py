@@ -35,7 +35,7 @@ _FINAL = ("auth-refused", "unsupported", "missing-object")
 def probe(target: Target, attempt: Attempt) -> Verdict:
     """Ready when a server serves as what is asked for, and takes the login if there is one."""
     wish = Wish(target)
-    named = waiting = [members.normal(*one) for one in target.hosts]
+    waiting = list(wish.named)
     asked: set[Place] = set()
     found: list[Member] = []
     missed: list[tuple[Place, NotReady]] = []
@@ -44,7 +44,7 @@ def probe(target: Target, attempt: Attempt) -> Verdict:
         proven = bool(proof) and len(serving(found, wish.follows)) >= wish.least
         if proven:
             # Those that are named must be of the set, if they answer.
-            waiting = [one for one in waiting if wish.set_name and one in named]
+            waiting = [one for one in waiting if wish.set_name and one in wish.named]
             if not waiting:
                 break
         piece = attempt.part(len(waiting))
