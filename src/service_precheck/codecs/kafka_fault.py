@@ -21,8 +21,8 @@ def check_cluster(peer: str, cluster: Cluster, brokers: int) -> None:
     known = counted(len(cluster.brokers), "broker")
     if cluster.controller < 0:
         raise blocked("no-leader", f"{peer} knows {known} and no controller")
-    if len(cluster.brokers) < max(1, brokers):
-        raise blocked("too-few", f"{peer} knows {known}, {max(1, brokers)} are asked for")
+    if len(cluster.brokers) < brokers:
+        raise _too_few(f"{peer} knows {known}", brokers)
 
 
 def check_topic(peer: str, topic: Topic, target: Target) -> None:
@@ -35,7 +35,7 @@ def check_topic(peer: str, topic: Topic, target: Target) -> None:
     partitions = int(target.number("partitions") or 1)
     if len(topic.partitions) < partitions:
         have = counted(len(topic.partitions), "partition")
-        raise blocked("too-few", f"{name} has {have}, {partitions} are asked for")
+        raise _too_few(f"{name} has {have}", partitions)
     for partition in topic.partitions:
         if partition.leader < 0 and partition.error in (0, *wire.LEADERLESS):
             said = f": {wire.error_name(partition.error)}" if partition.error else ""
@@ -48,8 +48,11 @@ def check_topic(peer: str, topic: Topic, target: Target) -> None:
     for partition in topic.partitions:
         if len(partition.in_sync) < least:
             have = counted(len(partition.in_sync), "in-sync replica")
-            seen = f"partition {partition.index} of {name} has {have}, {least} are asked for"
-            raise blocked("too-few", seen)
+            raise _too_few(f"partition {partition.index} of {name} has {have}", least)
+
+
+def _too_few(has: str, asked: int) -> NotReady:
+    return blocked("too-few", f"{has}, {asked} {'is' if asked == 1 else 'are'} asked for")
 
 
 def trouble(error: int, what: str) -> NotReady:
@@ -71,5 +74,5 @@ def unreached(told: str, host: str, asked: str, error: NotReady) -> NotReady:
 
 
 def counted(number: int, thing: str) -> str:
-    """`1 broker`, `2 brokers`."""
-    return f"{number} {thing}{'' if number == 1 else 's'}"
+    """`no broker`, `1 broker`, `2 brokers`."""
+    return f"{number or 'no'} {thing}{'s' if number > 1 else ''}"
