@@ -32,6 +32,7 @@ BUILT_IN = {
     "etcd": "etcd",
     "amqp": "amqp",
     "amqps": "amqp",
+    "elasticsearch": "elasticsearch",
     "redis": "redis",
     "rediss": "redis",
     "mysql": "mysql",
