@@ -117,7 +117,7 @@ class Channel:
             (":path", path),
             (":authority", self._authority),
             ("te", "trailers"),
-            ("grpc-timeout", f"{min(left, 99_999_999)}m"),
+            ("grpc-timeout", f"{min(left, 99_999_999):08}m"),
             ("content-type", "application/grpc"),
             ("user-agent", "service-precheck"),
         )
