@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # Where a variable tells what it is by a number or by a word.
 _OFF = ("0", "OFF", None)
 _SYNTAX = 1064
+_GALERA = ("cluster_size", "cluster_state_uuid", "cluster_status", "local_state_comment", "ready")
 
 
 def writable(server: Conversation) -> str:
@@ -65,10 +66,9 @@ def replicating(server: Conversation, most: float | None) -> str:
 
 def synced(server: Conversation) -> str:
     """That a Galera node takes part. Raises `no-quorum`, `starting`, `not-ready`."""
-    status = {
-        row.get("Variable_name"): row.get("Value") or ""
-        for row in server.ask("SHOW GLOBAL STATUS LIKE 'wsrep\\_%'")
-    }
+    listed = ", ".join(f"'wsrep_{name}'" for name in _GALERA)
+    rows = server.ask(f"SHOW GLOBAL STATUS WHERE Variable_name IN ({listed})")
+    status = {row.get("Variable_name"): row.get("Value") or "" for row in rows}
     component = status.get("wsrep_cluster_status", "")
     state = status.get("wsrep_local_state_comment", "")
     here = (
@@ -82,7 +82,9 @@ def synced(server: Conversation) -> str:
         raise blocked("no-quorum", here, "too few of its nodes see each other")
     if state != "Synced":
         if state.startswith("Donor"):
-            raise blocked("not-ready", f"{here}: it gives its data to another node")
+            raise blocked(
+                "not-ready", here, "it gives its data to another node, or wsrep_desync is on"
+            )
         raise blocked("starting", here)
     if status.get("wsrep_ready") != "ON":
         raise blocked(

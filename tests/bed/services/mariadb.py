@@ -198,6 +198,18 @@ class MariaDB:
                 cursor.execute(statement)
             return list(cursor.fetchall())
 
+    def replicate(self, source: MariaDB) -> None:
+        """Make it a replica of `source`, both with `--log-bin` and a `--server-id` of their own."""
+        source.sql(
+            "CREATE USER IF NOT EXISTS copy@'%' IDENTIFIED BY 'copy-17'",
+            "GRANT REPLICATION SLAVE ON *.* TO copy@'%'",
+        )
+        self.sql(
+            f"CHANGE MASTER TO MASTER_HOST='{source.host}', MASTER_PORT={source.port}, "
+            "MASTER_USER='copy', MASTER_PASSWORD='copy-17', MASTER_CONNECT_RETRY=1",
+            "START SLAVE",
+        )
+
     def record(self, statement: str) -> dict[str, Any]:
         """Execute a statement as root; the first row by its names."""
         with self.connect(cursorclass=pymysql.cursors.DictCursor) as connection:

@@ -102,6 +102,19 @@ class MySQL(MariaDB):
             *(*QUICK, *self._options),
         )
 
+    def replicate(self, source: MariaDB) -> None:
+        """Make it a replica of `source`, both with `--log-bin` and a `--server-id` of their own."""
+        source.sql(
+            "CREATE USER IF NOT EXISTS copy@'%' IDENTIFIED BY 'copy-17'",
+            "GRANT REPLICATION SLAVE ON *.* TO copy@'%'",
+        )
+        self.sql(
+            f"CHANGE REPLICATION SOURCE TO SOURCE_HOST='{source.host}', SOURCE_PORT={source.port}, "
+            "SOURCE_USER='copy', SOURCE_PASSWORD='copy-17', SOURCE_CONNECT_RETRY=1, "
+            "GET_SOURCE_PUBLIC_KEY=1",
+            "START REPLICA",
+        )
+
     @property
     def version(self) -> str:
         """Product and version, as `tested.toml` has it."""
