@@ -284,7 +284,7 @@ def test_which_scheme_a_bare_target_has() -> None:
         ("a:000000080808080", "'000000080808080' is no port", "1 to 65535"),
         ("a:", "'' is no port", "1 to 65535"),
         ("a:٣", "'٣' is no port", "1 to 65535"),
-        ("redis:cache", "'cache' is no port", "1 to 65535"),
+        ("host:cache", "'cache' is no port", "1 to 65535"),
         ("tcp:db", "'db' is no port", "tcp://db"),
         ("https:/db/x", "no :// follows it", "https://db/x"),
         ("HTTP//db", "no :// follows it", "http://db"),
