@@ -230,6 +230,15 @@ def test_without_a_login(guarded: Redis, ask: Ask) -> None:
         assert "NOAUTH Authentication required." in verdict.seen
 
 
+def test_any_password(guarded: Redis, ask: Ask, tmp_path: Path) -> None:
+    """A password may hold anything: it goes as it stands in the file, in UTF-8."""
+    password = "pä ss\t\"*2'\r\n$wörd"
+    guarded.tell("ACL", "SETUSER", "poet", "on", f">{password}", "+ping", password="wide-open")
+    (tmp_path / "password").write_bytes(f"{password}\n".encode())
+    verdict = ask(f"redis://poet@{guarded.place}#password-file={tmp_path}/password")
+    assert verdict.seen == f"{guarded.place} takes the login of poet"
+
+
 def test_disabled_user(guarded: Redis, ask: Ask) -> None:
     """A user that is switched off is refused until it is on."""
     words = ("ACL", "SETUSER", "sleeper")
@@ -455,9 +464,11 @@ def test_too_many_clients(make: type[Redis], enter: Enter, ask: Ask) -> None:
     held = [server.client() for _ in range(2)]
     for client in held:
         client.ping()
-    verdict = ask(f"redis://{server.place}#role=primary")
-    assert verdict.cause == "overloaded"
-    assert "max number of clients reached" in verdict.seen
+    # It says so and closes, at the same moment as it is asked.
+    for _ in range(50):
+        verdict = ask(f"redis://{server.place}#role=primary")
+        assert verdict.cause == "overloaded"
+        assert "max number of clients reached" in verdict.seen
     assert not works(server.client().ping)
     held[0].close()
     server.daemon.wait_until(lambda: ask(f"redis://{server.place}").ready)
@@ -479,6 +490,19 @@ def test_renamed_command(enter: Enter, ask: Ask) -> None:
     verdict = ask(f"redis://{server.place}#role=primary")
     assert verdict.cause == "unsupported"
     assert "unknown command 'INFO'" in verdict.seen
+
+
+def test_renamed_login(enter: Enter, ask: Ask) -> None:
+    """A server without AUTH repeats what it was sent; the password is masked even so."""
+    server = enter(Redis("--rename-command", "AUTH", ""))
+    verdict = ask(
+        f"redis://app:pässwörd@{server.place}".replace("ä", "%C3%A4").replace("ö", "%C3%B6")
+    )
+    assert verdict.cause == "unsupported"
+    assert verdict.seen == (
+        f"{server.place} answers AUTH with ERR unknown command 'AUTH', with args beginning with: "
+        "'app' '***'"
+    )
 
 
 # -- TLS
@@ -525,6 +549,24 @@ def test_tls_faults(secure: Redis, plain: Redis, authority: Authority, ask: Ask)
     verdict = ask(f"rediss://{plain.place}", timeout=0.5)
     assert verdict.cause in ("tls-plaintext", "no-reply")
     assert verdict.hint == "redis:// asks without TLS"
+
+
+def test_too_many_clients_in_tls(secure: Redis, authority: Authority, ask: Ask) -> None:
+    """In TLS a server with all its connections in use closes before it can say why."""
+    shown = authority.client()
+    options = f"#ca={authority.file}#cert={shown.chain}#cert-key={shown.key}"
+    client = redis.Redis(
+        *("localhost", secure.port),
+        ssl=True,
+        ssl_ca_certs=str(authority.file),
+        ssl_certfile=str(shown.chain),
+        ssl_keyfile=str(shown.key),
+    )
+    client.config_set("maxclients", 1)
+    assert ask(f"rediss://localhost:{secure.port}{options}").cause == "closed-early"
+    client.config_set("maxclients", 100)
+    assert ask(f"rediss://localhost:{secure.port}{options}").ready
+    client.close()
 
 
 # -- no harm

@@ -13,8 +13,10 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel as SentinelClient
 
 from tests.bed.fixtures import Enter
+from tests.bed.ports import free_port
 from tests.bed.process import Gate
 from tests.bed.services.redis import NAME, Redis, Sentinel, Valkey, cluster
+from tests.bed.tls import Authority
 from tests.probes.conftest import Ask
 from tests.services.test_redis import BOTH, opened, rights, works, writes
 
@@ -215,6 +217,41 @@ def test_sentinels_with_logins(enter: Enter, ask: Ask, own: tuple[str, ...]) -> 
     verdict = ask(target)
     assert verdict.cause == "forbidden"
     assert verdict.hint == "ACL SETUSER probe +sentinel|ckquorum"
+
+
+def test_sentinels_in_tls(enter: Enter, authority: Authority, ask: Ask) -> None:
+    """With `rediss:` a sentinel and its primary are both asked in TLS, by address or a name they share."""
+    certificate = authority.issue("127.0.0.1", "redis.example")
+    words = {
+        "tls-cert-file": certificate.chain,
+        "tls-key-file": certificate.key,
+        "tls-ca-cert-file": authority.file,
+        "tls-auth-clients": "no",
+        "tls-replication": "yes",
+    }
+    port = free_port()
+    options = [text for name, value in words.items() for text in (f"--{name}", str(value))]
+    primary = enter(Redis("--port", "0", "--tls-port", str(port), *options, port=port))
+    own = free_port()
+    settings = [f"{name} {value}" for name, value in words.items()]
+    sentinel = enter(Sentinel(primary, 1, "port 0", f"tls-port {own}", *settings, port=own))
+    target = f"rediss://127.0.0.1:{sentinel.port}#sentinel={NAME}#ca={authority.file}"
+    for more in ("", "#server-name=redis.example"):
+        verdict = ask(target + more)
+        assert verdict.ready
+        assert verdict.seen.startswith(f"{primary.place} takes writes")
+    assert ask(f"{target}#server-name=other.example").cause == "tls-name"
+
+
+def test_no_harm_to_sentinels(pair: tuple[Redis, Redis], enter: Enter, ask: Ask) -> None:
+    """Hundreds of probes leave no line in a sentinel's log nor its primary's."""
+    primary, _ = pair
+    sentinel = enter(Sentinel(primary))
+    sentinel.daemon.wait_until(lambda: "+slave slave" in sentinel.log, 20)
+    logs = primary.log, sentinel.log
+    for _ in range(300):
+        assert ask(f"redis://{sentinel.place}#sentinel={NAME}").ready
+    assert (primary.log, sentinel.log) == logs
 
 
 def test_failover(enter: Enter, gate: Callable[..., Gate], ask: Ask) -> None:

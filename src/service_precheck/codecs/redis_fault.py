@@ -66,7 +66,7 @@ def explain(client: Client, words: tuple[str, ...], refusal: Refusal) -> NotRead
         told += _progress(client)
     if refusal.code == "NOPERM":
         rule = f"+{'|'.join(named).lower()}"
-        if words[0] == "EXISTS" and "key" in said:
+        if words[0] == "EXISTS" and "to access" in said:
             rule = f"~{words[1]}"
         hint = f"ACL SETUSER {client.user or 'default'} {rule}"
     return blocked(cause, told, hint)

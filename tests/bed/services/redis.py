@@ -141,8 +141,8 @@ class Valkey(Redis):
 class Sentinel(Redis):
     """A sentinel that watches one primary by the name `NAME`, and finds it down after half a second."""
 
-    def __init__(self, master: Redis, quorum: int = 1, *settings: str) -> None:
-        super().__init__()
+    def __init__(self, master: Redis, quorum: int = 1, *settings: str, port: int = 0) -> None:
+        super().__init__(port=port)
         self._master = master
         self._quorum = quorum
         self._settings = settings
