@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -242,6 +243,23 @@ def test_moved_to_nowhere(ask: Ask, to: str) -> None:
     with Server(scripted(PING=b"+PONG\r\n", EXISTS=f"-MOVED 1 {to}\r\n".encode())) as server:
         verdict = ask(f"redis://{server.address}#key=a")
     assert verdict.cause == "protocol"
+
+
+def test_moved_away_from_a_unix_socket(ask: Ask, folder: Path) -> None:
+    """What a Unix socket led to may send the question to another node, which is asked by its address."""
+    with Server(scripted(EXISTS=b":1\r\n")) as node, Server(path=folder / "socket") as server:
+        moved = f"-MOVED 1 {node.address}\r\n".encode()
+        server.behaviour = scripted(PING=b"+PONG\r\n", EXISTS=moved)
+        verdict = ask(f"redis://localhost#key=a#unix-socket={server.path}")
+    assert verdict.seen == f"{server.path} knows that {node.address} has the key a"
+
+
+def test_login_that_opens_nothing(ask: Ask) -> None:
+    """A server that took the login and asks for one again is not ready."""
+    refused = b"-NOAUTH Authentication required.\r\n"
+    with Server(scripted(AUTH=b"+OK\r\n", PING=refused)) as server:
+        assert ask(f"redis://:pw@{server.address}").cause == "auth-required"
+        assert ask(f"redis://{server.address}").ready
 
 
 def test_unexpected_answers(ask: Ask) -> None:

@@ -2,8 +2,8 @@
 
 Redis serialization protocol (RESP2), and the documentation of each command. Sends, each only where it is
 asked for: AUTH, SELECT, PING; INFO (`role`, `link`), CLUSTER INFO (`cluster`), EXISTS (`key`); to a
-sentinel SENTINEL MASTER and SENTINEL CKQUORUM. Never a command that could write. Costs the
-server a connection and some microseconds.
+sentinel SENTINEL MASTER and SENTINEL CKQUORUM. Never a command that could write. Costs the server a
+connection and some microseconds.
 
 PING is refused while data are loaded, while a script holds the server, by a replica that serves no
 stale data, and where the last save failed (MISCONF). That last one is about writes, so it blocks only
@@ -30,9 +30,8 @@ MOST_HOPS = 3
 
 def probe(target: Target, attempt: Attempt) -> Verdict:
     """Ready when the server, or the primary that a sentinel names, answers and is what is asked for."""
-    assert target.port is not None
     name = target.text("sentinel")
-    with _connect(target, attempt, target.host, target.port) as connection:
+    with _connect(target, attempt) as connection:
         server = _client(target, connection, target.host)
         if not name:
             return ready(_judge(target, server, target.text("role")))
@@ -41,7 +40,7 @@ def probe(target: Target, attempt: Attempt) -> Verdict:
         host, port = redis_nodes.primary(server, name, lambda sentinel: _log_in(target, sentinel))
     known = f"the primary of {printable(name, 60)} by the sentinel {server.peer}"
     try:
-        with _connect(target, attempt, host, port) as connection:
+        with stream.connect(host, port, attempt) as connection:
             said = _judge(target, _client(target, connection, host), "primary")
     except NotReady as error:
         seen = f"{place(host, port)} is {known}; {error.verdict.seen}"
@@ -49,10 +48,11 @@ def probe(target: Target, attempt: Attempt) -> Verdict:
     return ready(f"{said}, and is {known}, which has a quorum")
 
 
-def _connect(target: Target, attempt: Attempt, host: str, port: int) -> Stream:
+def _connect(target: Target, attempt: Attempt) -> Stream:
+    assert target.port is not None
     if path := target.text("unix-socket"):
         return stream.connect_unix(path, attempt)
-    return stream.connect(host, port, attempt)
+    return stream.connect(target.host, target.port, attempt)
 
 
 def _client(target: Target, connection: Stream, host: str) -> Client:
@@ -78,7 +78,7 @@ def _log_in(target: Target, server: Client) -> str:
     password = credentials.password(target)
     words = ("AUTH", user, password) if user else ("AUTH", password)
     said = server.say(*words)
-    # Redis from 6 on, and before: nothing is refused, and drivers go on.
+    # The words of Redis from 6 on, and of older ones. Commands are taken, so drivers go on.
     if isinstance(said, Refusal) and ("any password" in said.words or "no password" in said.words):
         return "asks for no password"
     if isinstance(said, Refusal):
@@ -101,7 +101,7 @@ def _judge(target: Target, server: Client, role: str) -> str:
     if isinstance(said, Refusal) and said.code == "MISCONF" and role != "primary":
         proven.append(f"takes no writes for now ({printable(said.words, 100)})")
     elif isinstance(said, Refusal):
-        if said.code == "NOAUTH" and not (role or key or link or cluster):
+        if said.code == "NOAUTH" and not (login or role or key or link or cluster):
             return f"{server.peer} answers, and asks for a login (not tried)"
         raise server.refused(("PING",), said)
     elif said != "PONG":
@@ -127,7 +127,7 @@ def _find(target: Target, server: Client, key: str, hops: int = 0) -> str:
 
         host, port = redis_nodes.moved(server, said)
         host = host or target.host
-        with _connect(target, server.stream.attempt, host, port) as connection:
+        with stream.connect(host, port, server.stream.attempt) as connection:
             node = _client(target, connection, host)
             _log_in(target, node)
             if said.code == "ASK":
