@@ -279,6 +279,12 @@ def test_read_only(ask: Ask, db: MariaDB) -> None:
         db.sql("SET GLOBAL read_only = 0")
 
 
+def test_no_galera(ask: Ask, db: MariaDB) -> None:
+    """A server of its own is no node of a cluster."""
+    verdict = ask(f"mysql://app:geheim-17@{db.place}#galera")
+    refused(verdict, "not-ready", f"{db.place} is no node of a Galera cluster")
+
+
 def test_super_read_only(ask: Ask, mysql: MySQL) -> None:
     """On MySQL it is told that not even administrators may write."""
     mysql.sql("SET GLOBAL super_read_only = 1")

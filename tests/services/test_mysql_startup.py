@@ -1,0 +1,138 @@
+"""MySQL and MariaDB started, stopped and killed under a gate that waits: never ready early.
+
+What is proven is that the driver works the moment the gate is open; how late that was after the
+driver's first success is printed, and measured by `make bench`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Self
+
+import pymysql
+import pytest
+
+from tests.bed.process import Finished, Gate
+from tests.bed.services.mariadb import MariaDB
+from tests.bed.services.mysql import MySQL
+from tests.probes.conftest import Ask
+
+pytestmark = [pytest.mark.xdist_group("mysql"), pytest.mark.timeout(120)]
+
+
+@pytest.fixture(scope="module", params=[MariaDB, MySQL])
+def db(request: pytest.FixtureRequest) -> Iterator[MariaDB]:
+    """One product after the other."""
+    with request.param() as server:
+        server.sql(
+            "CREATE USER app@'%' IDENTIFIED BY 'geheim-17'",
+            "CREATE DATABASE shop",
+            "CREATE TABLE shop.orders (id INT PRIMARY KEY)",
+            "GRANT ALL ON shop.* TO app@'%'",
+        )
+        yield server
+
+
+def works(server: MariaDB) -> bool:
+    """Whether an application with PyMySQL can log in and write."""
+    login = {"host": server.host, "port": server.port, "user": "app", "password": "geheim-17"}
+    try:
+        with closing(server.connect(**login, autocommit=True)) as connection:
+            connection.cursor().execute("REPLACE INTO shop.orders VALUES (1)")
+    except pymysql.MySQLError:
+        return False
+    return True
+
+
+class Oracle:
+    """Asks by the driver again and again, until it works or the block ends."""
+
+    def __init__(self, server: MariaDB) -> None:
+        self._server = server
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._ask)
+        self.worked_at = 0.0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _ask(self) -> None:
+        while not self._over.is_set():
+            if works(self._server):
+                self.worked_at = time.monotonic()
+                return
+            self._over.wait(0.005)
+
+
+def opened(waiting: Gate, server: MariaDB) -> Finished:
+    """Wait for the gate to open, and see that the server is of use at that moment."""
+    done = waiting.wait()
+    assert works(server), done.stderr
+    assert done.status == 0
+    return done
+
+
+TARGET = "mysql://app:geheim-17@{}/shop#role=primary#table=orders"
+
+
+def test_a_start(db: MariaDB, gate: Callable[..., Gate]) -> None:
+    """The server starts under the gate, which opens when writes are taken and not before."""
+    db.stop()
+    waiting = gate(TARGET.format(db.place))
+    waiting.wait_output("refused")
+    with Oracle(db) as oracle:
+        db.launch()
+        done = opened(waiting, db)
+        ended = waiting.started_at + done.seconds
+    if oracle.worked_at:
+        print(f"{db.version}: open {(ended - oracle.worked_at) * 1000:.0f} ms after the driver")
+
+
+def test_the_start_that_initialises(db: MariaDB, ask: Ask, gate: Callable[..., Gate]) -> None:
+    """fault 59: the server that images run first listens on a socket only, and opens no gate by TCP."""
+    db.stop()
+    db.start("--skip-networking")
+    waiting = gate(TARGET.format(db.place))
+    waiting.wait_output("refused")
+    assert ask(TARGET.format(db.place)).cause == "refused"
+    # By the socket it is a server like any other.
+    assert ask(f"{TARGET.format('localhost')}#unix-socket={db.socket}").ready
+    assert not works(db)
+    db.stop()
+    assert waiting.running()
+    db.launch()
+    opened(waiting, db)
+
+
+def test_a_crash(db: MariaDB, ask: Ask, gate: Callable[..., Gate]) -> None:
+    """Killed and started again at once: the gate opens after the recovery, with what was written."""
+    assert works(db)
+    db.kill()
+    assert ask(TARGET.format(db.place)).cause == "refused"
+    waiting = gate(f"{TARGET.format(db.place)}#query=SELECT 1 FROM orders")
+    waiting.wait_output("refused")
+    db.launch()
+    opened(waiting, db)
+
+
+def test_a_stop_while_others_are_awaited(
+    db: MariaDB, gate: Callable[..., Gate], folder: Path
+) -> None:
+    """What held and is gone when all else has come keeps the gate shut until it is back."""
+    # A verdict that is older than the interval is not believed when the gate is to open.
+    waiting = gate(f"{TARGET.format(db.place)}#interval=10ms", f"file://{folder}/go")
+    waiting.wait_output("takes writes")
+    db.stop()
+    (folder / "go").touch()
+    waiting.wait_output("[lost]")
+    db.launch()
+    opened(waiting, db)
