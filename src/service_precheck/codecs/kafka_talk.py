@@ -2,7 +2,7 @@
 
 Kafka protocol guide ("Network", "Protocol Requests", "Retrieving Supported API versions"): a length in
 four bytes, a header, and a message. There is no goodbye: the connection is closed. An answer is at
-most 2 MiB, some 40,000 partitions.
+most 1 MiB, some 20,000 partitions.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 CLIENT = "service-precheck"
-MOST_ANSWER = 2 << 20
+MOST_ANSWER = 1 << 20
 # A number, and an error code.
 _LEAST_ANSWER = 6
 

@@ -189,9 +189,19 @@ class Kafka:
         finally:
             client.close()
 
-    def create(self, topic: str, partitions: int = 1, replicas: int = 1) -> None:
+    def create(
+        self,
+        topic: str,
+        partitions: int = 1,
+        replicas: int = 1,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         """Create a topic, and wait until each partition has a leader."""
-        wanted = {"num_partitions": partitions, "replication_factor": replicas}
+        wanted = {
+            "num_partitions": partitions,
+            "replication_factor": replicas,
+            "configs": dict(settings or {}),
+        }
         with self.admin() as admin:
             admin.create_topics({topic: wanted}, wait_for_metadata=True)
 

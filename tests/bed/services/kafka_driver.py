@@ -50,7 +50,7 @@ class Driver:
         place: str,
         topic: str = "orders",
         seconds: float = 3,
-        options: Mapping[str, str] | None = None,
+        options: Mapping[str, object] | None = None,
     ) -> bool:
         """Whether a message can be sent to each partition of a topic."""
         return self._told(_works, place, topic, int(seconds * 1000), dict(options or {}))
@@ -63,7 +63,7 @@ class Driver:
         return self._process.submit(question, *arguments).result(60)
 
 
-def _works(place: str, topic: str, limit: int, options: dict[str, str]) -> bool:
+def _works(place: str, topic: str, limit: int, options: dict[str, object]) -> bool:
     with contextlib.suppress(*_FAILURES):
         producer = kafka.KafkaProducer(
             bootstrap_servers=place,
@@ -73,8 +73,7 @@ def _works(place: str, topic: str, limit: int, options: dict[str, str]) -> bool:
             delivery_timeout_ms=limit + 100,
             enable_idempotence=False,
             retries=0,
-            acks=1,
-            **options,
+            **({"acks": 1} | options),
         )
         try:
             partitions = producer.partitions_for(topic)
