@@ -7,6 +7,7 @@ nothing: it is answered with `imok` as long as the process runs.
 
 from __future__ import annotations
 
+from .. import net
 from ..errors import NotReady, blocked
 from ..model import printable
 
@@ -17,9 +18,11 @@ if TYPE_CHECKING:
 SERVING = ("leader", "follower", "observer", "standalone")
 # An answer has half a KiB.
 MOST = 8_192
+# How long the end of the connection is waited for when all is said, in seconds.
+CLOSING = 0.1
 
-_NOT_SERVING = "not currently serving requests"
-_NOT_ALLOWED = "not executed because it is not in the whitelist"
+_NOT_SERVING = b"not currently serving requests"
+_NOT_ALLOWED = b"not executed because it is not in the whitelist"
 
 
 def mode(connection: Stream) -> str:
@@ -27,8 +30,9 @@ def mode(connection: Stream) -> str:
 
     Raises NotReady: `no-quorum`, `read-only`, `closed-early`, `protocol`.
     """
-    said = _told(connection, b"srvr").decode("utf-8", "replace")
-    for line in said.splitlines():
+    said = _told(connection, b"srvr")
+    text = said.decode("utf-8", "replace")
+    for line in text.splitlines():
         name, _, value = line.partition(": ")
         if name == "Mode" and value in SERVING:
             return value
@@ -36,11 +40,11 @@ def mode(connection: Stream) -> str:
             raise read_only(connection.peer)
     if _NOT_ALLOWED in said:
         return ""
-    first = printable(said.strip().partition("\n")[0], 80)
+    first = printable(text.strip().partition("\n")[0], 80)
     if _NOT_SERVING in said:
         raise blocked(
             "no-quorum",
-            f'{connection.peer} is in no quorum: "{first}"',
+            f'{connection.peer} is up and does not serve: "{first}"',
             "more than half of the ensemble must be up and see each other",
         )
     raise blocked(
@@ -54,10 +58,10 @@ def read_only(peer: str) -> NotReady:
 
 
 def _told(connection: Stream, word: bytes) -> bytes:
-    """All that the server says to a word before it closes the connection."""
+    """What the server says to a word, all that matters of it."""
     connection.write(word)
     said = b""
-    while got := connection.read_some():
+    while not _is_enough(said) and (got := connection.read_some()):
         said += got
         if len(said) > MOST:
             raise blocked(
@@ -68,4 +72,16 @@ def _told(connection: Stream, word: bytes) -> bytes:
             "closed-early",
             f"{connection.peer} accepted the connection, then closed it without an answer",
         )
+    # The server closes. Only 3.8 while it starts may answer, then fail on that.
+    connection.deadline = min(connection.deadline, net.monotonic() + CLOSING)
+    try:
+        while connection.read_some():
+            pass
+    except NotReady:
+        pass
     return said
+
+
+def _is_enough(said: bytes) -> bool:
+    """Whether what is still to come changes nothing."""
+    return b"\n" in said.partition(b"Mode: ")[2] or _NOT_SERVING in said or _NOT_ALLOWED in said

@@ -147,7 +147,7 @@ class ZooKeeper(Daemon):
         """Return what it says to a four-letter word, empty if it cannot be asked."""
         said = b""
         with contextlib.suppress(OSError):
-            with socket.create_connection((self.host, self.port), 5) as sock:
+            with socket.create_connection((self.host, self.port), 1) as sock:
                 sock.sendall(ask.encode())
                 while got := sock.recv(65_536):
                     said += got
