@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 # Section 4.2: what a frame may hold until the receiver allows more.
 MOST_FRAME = 16_384
 MOST_HEADERS = 65_536
-# Half of what may come of one body without our making room for it.
 MOST_BODY = 32_768
 # An answer takes some ten.
 MOST_FRAMES = 1000
@@ -231,11 +230,13 @@ class Connection:
         return payload[1 : len(payload) - payload[0]]
 
     def _make_room(self, count: int) -> None:
-        """Allow the connection as much again as came (section 5.2), now and then."""
+        """Allow as much again as came (section 5.2), now and then."""
         self._unread += count
         if self._unread > _WINDOW // 2:
-            self.stream.write(_frame(_WINDOW_UPDATE, 0, 0, self._unread.to_bytes(4, "big")))
+            more = self._unread.to_bytes(4, "big")
             self._unread = 0
+            every = (_frame(_WINDOW_UPDATE, 0, number, more) for number in (0, self._last))
+            self.stream.write(b"".join(every))
 
     def _greet(self, hint: str) -> None:
         """Take the server's first frame, which is SETTINGS. Raises where it says something else."""
