@@ -24,3 +24,11 @@ def test_keyed(key: bytes, data: bytes) -> None:
     for name in ("sha1", "sha256", "sha512"):
         assert digests.hmac(name, key, data) == hmac.digest(key, data, name)
         assert digests.pbkdf2(name, key, data, 3) == hashlib.pbkdf2_hmac(name, key, data, 3)
+
+
+def test_many_rounds() -> None:
+    """Whether few rounds or many, and whichever module counts them, PBKDF2 is the same."""
+    for rounds in (1, digests.MOST_ROUNDS_HERE, digests.MOST_ROUNDS_HERE + 1):
+        for name in ("sha1", "sha256", "sha512"):
+            known = hashlib.pbkdf2_hmac(name, b"pass", b"salt", rounds)
+            assert digests.pbkdf2(name, b"pass", b"salt", rounds) == known
