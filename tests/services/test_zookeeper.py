@@ -319,7 +319,7 @@ def test_read_only_mode(ask: Ask) -> None:
 
 @contextlib.contextmanager
 def without_words(behind: ZooKeeper) -> Iterator[Server]:
-    """A server that has `srvr` not in its whitelist, as 3.4.10 to 3.5.2 could; all else is `behind`."""
+    """A server that has not `srvr` in its whitelist, as an older one could; all else is `behind`."""
 
     def behave(connection: Connection) -> None:
         if connection.socket.recv(4, socket.MSG_PEEK) == b"srvr":
