@@ -32,7 +32,7 @@ OK, MORE_DATA, NULL, LOCAL_INFILE, EOF, ERR = 0x00, 0x01, 0xFB, 0xFB, 0xFE, 0xFF
 CHARSET = 45
 # What is read of one result, and kept of it: the status of a replica has a few KiB, and its set of
 # transactions (GTID) may be long.
-MOST_BYTES, MOST_ROWS = 1 << 20, 64
+MOST_BYTES, MOST_ROWS = 1 << 18, 64
 MOST_COLUMNS = 4096
 
 Row = dict[str, str | None]
