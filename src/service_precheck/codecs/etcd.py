@@ -28,6 +28,8 @@ _REFUSALS = (
     ("leader changed", "no-leader", ""),
     ("not supported for learner", "not-ready", "a learner only copies until it is promoted"),
     ("not capable", "starting", ""),
+    # etcd 3.4 has the status UNKNOWN for it.
+    ("deadline exceeded", "no-reply", ""),
     ("request timed out", "no-quorum", ""),
     ("unhealthy cluster", "no-quorum", ""),
     ("corrupt cluster", "alarm", "`etcdctl alarm list` names the member whose data differ"),
@@ -102,14 +104,10 @@ class Member:
         within = (self._deadline - net.monotonic()) / 2
         try:
             return self._call(path, question, (*_NEEDS_LEADER, *self._token), within)
-        except Refused as refused:
-            # etcd 3.4 calls it UNKNOWN.
-            if "deadline exceeded" not in refused.words:
-                raise _explained(refused) from refused
-            raise self._silence(within) from refused
         except NotReady as error:
-            if error.verdict.cause != "no-reply":
-                raise
+            known = _explained(error) if isinstance(error, Refused) else error
+            if known.verdict.cause != "no-reply":
+                raise known from error
             raise self._silence(within) from error
 
     def _silence(self, within: float) -> NotReady:
