@@ -24,7 +24,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import cost, draw, lateness, many, signals
+from bench import cost, draw, lateness, many, services, signals
 from bench.launch import Failed
 from bench.results import Row, as_json, from_json, table
 from bench.rivals import ALL, Field
@@ -40,6 +40,8 @@ ALONE: dict[str, Measure] = {
     "many": many.many,
     "blind": signals.blind_window,
     "sigterm": signals.sigterm,
+    "services-cost": services.cost,
+    "services-late": services.lateness,
 }
 TOGETHER: dict[str, Measure] = {
     "lateness": lateness.lateness,
@@ -57,6 +59,8 @@ TITLES = {
     "queries": "Load on others while waiting",
     "cached": "Behind a negative cache",
     "dead": "Behind dead resolvers",
+    "services-cost": "Services in their own protocols: cpu and memory to exit",
+    "services-late": "Services in their own protocols: lateness after a start",
 }
 
 

@@ -15,11 +15,14 @@ if TYPE_CHECKING:
     class Digest(Protocol):
         """A digest under way."""
 
-        def update(self, data: bytes, /) -> None: ...
+        def update(self, data: bytes, /) -> None:
+            """Take in `data`."""
 
-        def digest(self) -> bytes: ...
+        def digest(self) -> bytes:
+            """What has come of all that was taken in."""
 
-        def copy(self) -> Self: ...
+        def copy(self) -> Self:
+            """Another that has taken in the same."""
 
 
 MOST_ROUNDS_HERE = 5000
