@@ -27,7 +27,7 @@ import pytest
 from tests.bed.daemon import Daemon
 from tests.bed.ports import free_port
 from tests.bed.process import need
-from tools.servers import maven
+from tools.servers import cache, maven
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -184,13 +184,16 @@ class OpenSearch(Node):
         if not jars.exists():
             pytest.skip("needs OpenSearch (python -m tools.servers services)")
         (self.folder / "config").mkdir()
-        words = [javac, "-d", str(self.folder), "-cp", f"{jars}/*", str(SOURCE)]
-        done = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-        assert done.returncode == 0, done.stderr
+        launcher = cache() / "opensearch-node"
+        made = launcher / "OpenSearchNode.class"
+        if not made.exists() or made.stat().st_mtime < SOURCE.stat().st_mtime:
+            words = [javac, "-d", str(launcher), "-cp", f"{jars}/*", str(SOURCE)]
+            done = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+            assert done.returncode == 0, done.stderr
         settings = self._all_settings(
             "transport.type=netty4", "http.type=netty4", "node.store.allow_mmap=false"
         )
         return [
-            *(java, *JAVA, "-cp", f"{self.folder}:{jars}/*", "OpenSearchNode"),
+            *(java, *JAVA, "-cp", f"{launcher}:{jars}/*", "OpenSearchNode"),
             *(str(self.folder), *settings),
         ]
