@@ -1,7 +1,7 @@
 """How a Kafka broker is got at: TLS where the listener has it, and the login (SASL).
 
 Kafka protocol guide ("SASL Authentication Sequence"): SaslHandshake names the mechanism, and each
-message of the login travels in a SaslAuthenticate. PLAIN is RFC 4616; SCRAM has codec of its own.
+message of the login travels in a SaslAuthenticate. PLAIN is RFC 4616; SCRAM has a codec of its own.
 
 - Without a login SaslHandshake is sent even so: a listener without logins answers it with
   ILLEGAL_SASL_STATE, and any other question would be an error in the log of one that has them.
