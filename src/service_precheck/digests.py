@@ -7,6 +7,8 @@ OpenSSL, so from some thousands of rounds on OpenSSL's is quicker, its loading i
 
 from __future__ import annotations
 
+import sys
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,10 +56,7 @@ def sha512(data: bytes) -> bytes:
 
 def _sha2(name: str) -> Callable[[bytes], Digest]:
     """The constructor; CPython 3.12 put the family into one module."""
-    try:
-        module = __import__("_sha2")
-    except ImportError:
-        module = __import__(f"_{name}")
+    module = __import__("_sha2" if sys.hexversion >= 0x030C_0000 else f"_{name}")
     constructor: Callable[[bytes], Digest] = getattr(module, name)
     return constructor
 
