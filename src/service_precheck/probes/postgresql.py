@@ -91,16 +91,14 @@ def _knock(target: Target, talk: Conversation) -> Verdict:
     talk.start(user=NAME, database=database_of(target) or "postgres")
     try:
         method, _ = postgresql_login.asked_for(talk)
+        if method == postgresql_login.OK:
+            talk.rows()
+            talk.end()
+            return ready(f"{peer} serves, and lets anybody in; no user was given to log in as")
     except ServerError as error:
         if _explained(target, error).verdict.cause not in STRANGER:
             raise
         return ready(f"{peer} serves; no user was given to log in as")
-    if method == postgresql_login.OK:
-        talk.rows()
-        talk.end()
-        return ready(
-            f"{peer} serves, and asks nobody for a password; no user was given to log in as"
-        )
     asked = postgresql_login.METHODS.get(method, f"method {method}")
     return ready(f"{peer} serves, and asks for a login ({asked}), none was tried")
 

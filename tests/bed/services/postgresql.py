@@ -29,7 +29,7 @@ from tests.bed.ports import free_port
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from tests.bed.tls import Authority, Certificate
+    from tests.bed.tls import Authority
 
 NOBODY = 65534
 HBA = (
@@ -79,13 +79,21 @@ def hand_over(*paths: Path) -> None:
 
 
 class PostgreSQL:
-    """A server; see the module's docstring. `settings` are lines of postgresql.conf, `hba` of pg_hba.conf."""
+    """A server; see the module's docstring. `settings` are lines of postgresql.conf, `hba` of pg_hba.conf.
+
+    With an `authority` it has TLS, and clients may show certificates of that authority.
+    """
 
     def __init__(
-        self, *settings: str, hba: Sequence[str] = HBA, origin: PostgreSQL | None = None
+        self,
+        *settings: str,
+        hba: Sequence[str] = HBA,
+        authority: Authority | None = None,
+        origin: PostgreSQL | None = None,
     ) -> None:
         self._settings = settings
         self._hba = hba
+        self._authority = authority
         self._origin = origin
 
     def __enter__(self) -> Self:
@@ -105,6 +113,8 @@ class PostgreSQL:
             f"unix_socket_directories = '{self.folder}'",
         )
         self.configure(*SETTINGS, *own, *self._settings)
+        if self._authority is not None:
+            self._secure(self._authority)
         self._daemon = Daemon(*unprivileged(), program("postgres"), "-D", str(self.data))
         self._daemon.__enter__()
         try:
@@ -123,6 +133,18 @@ class PostgreSQL:
         self.stop()
         self._daemon.__exit__(kind, error, traceback)
         shutil.rmtree(self.folder)
+
+    def _secure(self, authority: Authority) -> None:
+        made = authority.issue()
+        for source, name in (
+            (made.chain, "server.crt"),
+            (made.key, "server.key"),
+            (authority.file, "root.crt"),
+        ):
+            copy = Path(shutil.copy(source, self.data / name))
+            copy.chmod(0o600)
+            hand_over(copy)
+        self.configure("ssl = on", "ssl_ca_file = 'root.crt'")
 
     def _run(self, name: str, *arguments: str) -> None:
         done = subprocess.run(
@@ -154,21 +176,6 @@ class PostgreSQL:
         with (self.data / "postgresql.conf").open("a") as file:
             file.write("\n".join((*lines, "")))
 
-    def secure(self, certificate: Certificate, authority: Authority) -> None:
-        """Offer TLS from its next start, and ask clients for certificates of that authority."""
-        copies = [
-            Path(shutil.copy(source, self.data / name))
-            for source, name in (
-                (certificate.chain, "server.crt"),
-                (certificate.key, "server.key"),
-                (authority.file, "root.crt"),
-            )
-        ]
-        hand_over(*copies)
-        for copy in copies:
-            copy.chmod(0o600)
-        self.configure("ssl = on", "ssl_ca_file = 'root.crt'")
-
     def connect(self, user: str = "postgres", database: str = "postgres") -> psycopg.Connection:
         """A connection of the driver's by the socket."""
         return psycopg.connect(
@@ -190,6 +197,11 @@ class PostgreSQL:
     def wait_until(self, holds: Callable[[], bool], timeout: float = 30.0) -> None:
         """As `Daemon.wait_until`."""
         self._daemon.wait_until(holds, timeout)
+
+    def stop_accepting(self) -> None:
+        """Begin a shutdown that waits for the clients that are there, and takes no more."""
+        assert self._daemon._popen is not None
+        self._daemon._popen.terminate()
 
     def start(self) -> None:
         """Start it again; it is not waited for."""
