@@ -14,7 +14,7 @@ from __future__ import annotations
 from .. import net, stream
 from ..codecs.mysql_login import LOGINS, Login, be_refused
 from ..codecs.mysql_options import NEED_LOGIN, OPTIONS, check, database, tls_mode
-from ..codecs.mysql_wire import Conversation, Refusal
+from ..codecs.mysql_wire import SSL, Conversation, Refusal
 from ..errors import blocked
 from ..model import Verdict, printable, ready
 from ..options import Scheme, Target
@@ -62,6 +62,9 @@ def _log_in(target: Target, server: Conversation, user: str, password: str) -> N
 
 
 def _protect(target: Target, server: Conversation, mode: str) -> bool:
+    """Speak TLS as `mode` has it; whether it is spoken."""
+    if mode == "prefer" and not server.greeting.capabilities & SSL:
+        return False
     from ..codecs import mysql_tls
 
     return mysql_tls.protect(target, server, mode != "prefer", mode == "require")
