@@ -10,12 +10,14 @@ sends any bytes, so that what h2 would not send can be sent, too.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import h2.config
 import h2.connection
 import h2.events
+import h2.exceptions
 import h2.settings
 from h2.settings import SettingCodes
 
@@ -103,7 +105,9 @@ class Scripted:
                 elif isinstance(event, h2.events.StreamEnded):
                     talk.number = event.stream_id or 0
                     self.requests.append(open_requests.pop(talk.number))
-                    self._answers[min(asked, len(self._answers) - 1)](talk)
+                    # The client may have let go of the request meanwhile.
+                    with contextlib.suppress(h2.exceptions.StreamClosedError):
+                        self._answers[min(asked, len(self._answers) - 1)](talk)
                     asked += 1
                     talk.flush()
                 elif isinstance(event, h2.events.ConnectionTerminated):
