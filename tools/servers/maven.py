@@ -28,6 +28,17 @@ JARS = (
             "org.apache.logging.log4j:log4j-core:2.25.5",
         ),
     ),
+    (
+        "zookeeper",
+        "3.9.3",
+        (
+            "org.apache.zookeeper:zookeeper:3.9.3",
+            # Two that it leaves to whoever runs a server.
+            "io.dropwizard.metrics:metrics-core:4.1.12.1",
+            "org.xerial.snappy:snappy-java:1.1.10.5",
+            "org.slf4j:slf4j-simple:1.7.30",
+        ),
+    ),
 )
 # A server, its version, and the archive that holds it.
 ARCHIVES = (
