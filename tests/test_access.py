@@ -80,7 +80,7 @@ def test_who_wants_tls(text: str, wants: bool) -> None:
         ("flag://u@a#user=v", "#user= besides a user before the host"),
         ("flag://u:p@a#password-env=P", "more than one password"),
         ("flag://a#password-file=/p", "#password-file= without a user"),
-        ("flag://u%07@a", "a control character in the user's name"),
+        ("flag://u%07@a", "a character that cannot be seen in the user's name"),
     ],
 )
 def test_mistakes(text: str, wrong: str) -> None:

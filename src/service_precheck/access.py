@@ -70,7 +70,7 @@ def check_login(target: Target, *, password_alone: bool = False) -> tuple[str, .
     if passwords and not user and not password_alone:
         wrong.append(f"#{passwords[0]}= without a user: #user=NAME")
     if not (user + target.password).isprintable():
-        wrong.append("a control character in the user's name or password")
+        wrong.append("a character that cannot be seen in the user's name or password")
     return tuple(wrong)
 
 

@@ -177,3 +177,13 @@ def test_mistakes_are_exit_2() -> None:
     assert "precheck explain: 2 mistakes; nothing was asked" in done.stderr
     assert "did you mean http://?" in done.stderr
     assert os.linesep not in done.stdout
+
+
+def test_several_hosts(pod: Path) -> None:
+    """Each host of a target that names several is explained: which names are asked for it."""
+    words = ("--resolv-conf", str(pod), "zookeeper://zk-0.zk,zk-1.zk:2182,10.0.0.9")
+    shown = told(*words).stdout
+    assert "3 hosts, zk-0.zk:2181,zk-1.zk:2182,10.0.0.9:2181" in shown
+    assert "1. zk-0.zk" in shown
+    assert "1. zk-1.zk" in shown
+    assert shown.count("asked of") == 2

@@ -96,8 +96,10 @@ def _target(target: Target, files: Files) -> Iterator[str]:
     yield _line("but not", scheme.not_proves)
     yield from _options(target)
     yield from _schedule(target)
-    if target.host and not is_address(target.host) and not _goes_elsewhere(target):
-        yield from _names(target, files)
+    if not _goes_elsewhere(target):
+        for host in dict(target.hosts) or ([target.host] if target.host else ()):
+            if not is_address(host):
+                yield from _names(target, host, files)
 
 
 def _goes_elsewhere(target: Target) -> bool:
@@ -114,9 +116,11 @@ def _parts(target: Target) -> Iterator[str]:
     yield f"scheme {target.scheme.name}" + (f" (it is {what})" if target.bare else "")
     if target.user:
         yield f"user {target.user}" + (" with a password" if target.password else "")
-    if target.host:
+    if len(target.hosts) > 1:
+        yield f"{len(target.hosts)} hosts, {target.where()}"
+    elif target.host:
         yield f"{'address' if is_address(target.host) else 'name'} {target.host}"
-    if target.port is not None:
+    if target.port is not None and len(target.hosts) < 2:
         yield f"port {target.port}"
     if target.path:
         yield f"path {target.path}"
@@ -181,20 +185,20 @@ def attempts(floor: float, interval: float | None, span: float) -> int:
     return count
 
 
-def _names(target: Target, files: Files) -> Iterator[str]:
-    """The names that the host may stand for, in the resolver's order, and whom they are asked of."""
+def _names(target: Target, host: str, files: Files) -> Iterator[str]:
+    """The names that a host may stand for, in the resolver's order, and whom they are asked of."""
     server = target.option("server") if target.scheme.option("server") is not None else None
     asked_here = isinstance(server, tuple)
     typed = target.scheme.option("type") is not None and target.text("type")
-    if not asked_here and not typed and (listed := files.addresses(target.host)):
+    if not asked_here and not typed and (listed := files.addresses(host)):
         # Without the file only what every machine has is left: localhost.
         by = files.hosts_path if files.hosts_path != os.devnull else "definition"
-        found = f"{target.host} is {', '.join(listed)} by {by}"
+        found = f"{host} is {', '.join(listed)} by {by}"
         yield _line("name", f"{found}: no question is sent")
         return
     config = Config((server,)) if isinstance(server, tuple) else files.config()
     absolute = target.scheme.option("absolute") is not None and target.flag("absolute")
-    candidates = plan(target.host, config, absolute)
+    candidates = plan(host, config, absolute)
     label = "names"
     width = max(len(candidate.name) for candidate in candidates)
     for place, candidate in enumerate(candidates, 1):
