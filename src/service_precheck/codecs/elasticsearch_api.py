@@ -1,7 +1,7 @@
 """The REST API of Elasticsearch and OpenSearch: a question, and its answer in JSON.
 
-Elasticsearch Guide, "REST APIs"; OpenSearch documentation, "REST API reference". Several questions
-share a connection. An answer is at most 64 KiB.
+Elasticsearch Guide, "REST APIs"; OpenSearch documentation, "REST API reference". An answer is at most
+64 KiB.
 """
 
 from __future__ import annotations
@@ -45,9 +45,7 @@ def quoted(name: str) -> str:
     return "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in raw)
 
 
-def ask(
-    connection: Stream, place: Place, path: str, extra: tuple[tuple[str, str], ...], last: bool
-) -> Json:
+def ask(connection: Stream, place: Place, path: str, extra: tuple[tuple[str, str], ...]) -> Json:
     """The answer to GET `path` below `place`. Raises what its status and its words mean."""
     whole = place.path.rstrip("/") + path
     headers = [
@@ -55,7 +53,7 @@ def ask(
         ("User-Agent", "service-precheck"),
         ("Accept", "application/json"),
         ("Accept-Encoding", "identity"),
-        ("Connection", "close" if last else "keep-alive"),
+        ("Connection", "close"),
     ]
     connection.write(http1.request("GET", whole, (*headers, *extra)))
     head = http1.read_head(connection, "GET")
@@ -97,3 +95,9 @@ def count(answer: Json, name: str) -> int:
     """A number of an answer, 0 where there is none."""
     value = answer.get(name)
     return value if isinstance(value, int) else 0
+
+
+def text(answer: Json, name: str) -> str:
+    """A text of an answer, empty where there is none."""
+    value = answer.get(name)
+    return value if isinstance(value, str) else ""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ..errors import NotReady, blocked
 from ..model import printable
-from .elasticsearch_api import objects
+from .elasticsearch_api import objects, text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,15 +52,11 @@ def _words(answer: Json | None, raw: bytes) -> tuple[str, str]:
     """The type of the exception, and it with its reason for people; a short text where it is no JSON."""
     error = objects(answer, "error")
     if error:
-        kind, reason = (
-            value if isinstance(value := error.get(name), str) else ""
-            for name in ("type", "reason")
-        )
+        kind, reason = text(error, "type"), text(error, "reason")
         return kind, printable(": ".join(filter(None, (kind, reason))), LONGEST)
     if answer is not None:
-        value = answer.get("error")
-        return "", printable(value if isinstance(value, str) else "", LONGEST)
-    text = raw[: LONGEST * 4].decode("utf-8", "replace").strip()
-    if not text or text.startswith("<") or "\ufffd" in text:
+        return "", printable(text(answer, "error"), LONGEST)
+    page = raw[: LONGEST * 4].decode("utf-8", "replace").strip()
+    if not page or page.startswith("<") or "\ufffd" in page:
         return "", ""
-    return "", printable(text.splitlines()[0], LONGEST)
+    return "", printable(page.splitlines()[0], LONGEST)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..errors import blocked
 from ..model import printable
-from .elasticsearch_api import count, objects
+from .elasticsearch_api import count, objects, text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def unblocked(target: Target, state: Json, name: str, peer: str) -> str:
         each = objects(blocks, number)
         levels = each.get("levels")
         if isinstance(levels, list) and "write" in levels:
-            keeping.append(str(each.get("description")))
+            keeping.append(text(each, "description") or f"block {number}")
     if not keeping:
         return "no block keeps writes out" if target.flag("writable") else ""
     told = f"writes are blocked: {printable(', '.join(keeping), 200)}"
@@ -54,7 +54,7 @@ def judged(target: Target, health: Json, peer: str) -> str:
     if status not in ("green", "yellow", "red"):
         raise blocked("protocol", f"{peer} tells no status of a cluster: no Elasticsearch?")
     names = target.texts("index")
-    what = f"the cluster {printable(str(health.get('cluster_name')), 60)}"
+    what = f"the cluster {printable(text(health, 'cluster_name'), 60)}"
     if names:
         what = f"the index {names[0]}" if len(names) == 1 else f"each of {', '.join(names)}"
     active, coming = count(health, "active_shards"), count(health, "initializing_shards")

@@ -3,8 +3,8 @@
 Elasticsearch Guide, "Cluster health" and "Cluster state"; OpenSearch documentation, the same. HTTP/1.1
 as in RFC 9112. Sends `GET /_cluster/health`, which the elected master answers; for each index, and for
 `writable`, `GET /_cluster/state` before it, narrowed to that index and answered by the node itself.
-All on one connection. Costs the cluster a look at what the master keeps in memory anyway; no shard is
-asked.
+Each on a connection of its own. Costs the cluster a look at what the master keeps in memory anyway; no
+shard is asked.
 
 `GET /` is left out: it answers 200 while the shards are not there, and knows nothing that health does
 not. Health never waits for a status, and a second at most for a master.
@@ -32,6 +32,7 @@ from ..options import FLAG, NUMBER, PATH, TEXT, Option, Scheme, Target, choice
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..codecs.elasticsearch_api import Json
     from ..stream import Attempt
 
 _FIELDS = "blocks.global,metadata.indices.*.state,metadata.indices.*.settings.index.blocks"
@@ -56,23 +57,30 @@ _OPTIONS = (
 
 def probe(target: Target, attempt: Attempt) -> Verdict:
     """Ready when master, nodes, shards and indexes are there as the options want them."""
+    extra = login(target)
+    names = target.texts("index")
+    told = []
+    for name in names or ("",) * target.flag("writable"):
+        peer, state = _asked(target, attempt, _state(name), extra)
+        told.append(unblocked(target, state, name, peer))
+    peer, health = _asked(target, attempt, _health(names), extra)
+    return ready(", ".join(filter(None, (judged(target, health, peer), *told))))
+
+
+def _asked(
+    target: Target, attempt: Attempt, path: str, extra: tuple[tuple[str, str], ...]
+) -> tuple[str, Json]:
+    """Who answers a question, and what."""
     assert target.port is not None
     secure = wants_tls(target)
     place = Place("https" if secure else "http", target.host, target.port, target.path)
-    extra = login(target)
-    names = target.texts("index")
     with stream.connect(target.host, target.port, attempt) as connection:
         try:
             if secure:
                 connection.upgrade(tls_settings(target, "http/1.1"), target.host)
-            told = []
-            for name in names or ("",) * target.flag("writable"):
-                state = ask(connection, place, _state(name), extra, last=False)
-                told.append(unblocked(target, state, name, connection.peer))
-            health = ask(connection, place, _health(names), extra, last=True)
+            return connection.peer, ask(connection, place, path, extra)
         except NotReady as error:
             raise _hinted(error, secure) from error
-        return ready(", ".join(filter(None, (judged(target, health, connection.peer), *told))))
 
 
 def _state(name: str) -> str:

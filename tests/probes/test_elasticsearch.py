@@ -1,0 +1,221 @@
+"""What no server here does: logins of Elasticsearch's own, versions that cannot be had, strange answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service_precheck import target
+from service_precheck.codecs import elasticsearch_fault, elasticsearch_health
+from service_precheck.codecs.elasticsearch_api import quoted
+from service_precheck.codecs.http1 import Response
+from service_precheck.errors import NotReady, OperatorError
+from service_precheck.model import CAUSES
+from service_precheck.options import Target
+from tests.bed.pages import ScriptedHTTP, later, page
+from tests.probes.conftest import Ask
+
+HEALTH = {
+    "cluster_name": "logs",
+    "status": "green",
+    "timed_out": False,
+    "number_of_nodes": 3,
+    "active_shards": 12,
+    "initializing_shards": 0,
+    "unassigned_shards": 0,
+}
+PLACE = "127.0.0.1:9200"
+
+
+def says(answer: object, status: int = 200) -> bytes:
+    return page(status, json.dumps(answer).encode())
+
+
+def exception(kind: str, reason: str | None, status: int) -> bytes:
+    error = {"type": kind, "reason": reason}
+    return says({"error": {"root_cause": [error], **error}, "status": status}, status)
+
+
+def ask_once(answer: object, ask: Ask, rest: str = "") -> tuple[str | None, str]:
+    with ScriptedHTTP() as pages:
+        pages.on("*", answer)  # type: ignore[arg-type]
+        verdict = ask(f"elasticsearch://127.0.0.1:{pages.port}{rest}")
+    return verdict.cause, verdict.seen
+
+
+def test_one_request(pages: ScriptedHTTP, ask: Ask) -> None:
+    """Without an index only health is asked for, with nothing to wait for but a master."""
+    pages.on("*", says(HEALTH))
+    verdict = ask(f"elasticsearch://127.0.0.1:{pages.port}")
+    assert verdict.seen.endswith(": the cluster logs is green, 12 of 12 shards active, 3 nodes")
+    (asked,) = pages.requests
+    assert asked.target == "/_cluster/health?timeout=1s"
+    assert asked.header("Authorization") is None
+
+
+@pytest.mark.parametrize(
+    ("login", "rest", "sent"),
+    [
+        ("me:s3cret-word@", "", "Basic bWU6czNjcmV0LXdvcmQ="),
+        ("", "#api-key-file={secret}", "ApiKey s3cret-word"),
+        ("", "#token-file={secret}", "Bearer s3cret-word"),
+        ("me@", "#password-file={secret}", "Basic bWU6czNjcmV0LXdvcmQ="),
+    ],
+)
+def test_logins(
+    login: str, rest: str, sent: str, pages: ScriptedHTTP, tmp_path: Path, ask: Ask
+) -> None:
+    """A user, an API key or a token is sent with each request; a 401 to it is a refused login."""
+    secret = tmp_path / "secret"
+    secret.write_text("s3cret-word\n")
+    text = f"elasticsearch://{login}127.0.0.1:{pages.port}{rest.format(secret=secret)}"
+    pages.on("*", says(HEALTH), exception("security_exception", "no: s3cret-word", 401))
+    assert ask(text).ready
+    assert pages.requests[0].header("Authorization") == sent
+    refused = ask(text)
+    assert refused.cause == "auth-refused"
+    assert "s3cret-word" not in refused.seen
+
+
+def test_a_secret_that_cannot_be_sent(tmp_path: Path, pages: ScriptedHTTP, ask: Ask) -> None:
+    """A line break in a token is `local`, and nothing is sent."""
+    secret = tmp_path / "secret"
+    secret.write_text("one\ntwo")
+    verdict = ask(f"elasticsearch://127.0.0.1:{pages.port}#token-file={secret}")
+    assert verdict.cause == "local"
+    assert not pages.requests
+
+
+@pytest.mark.parametrize(
+    ("answer", "cause", "said"),
+    [
+        (exception("security_exception", "missing authentication credentials", 401),
+         "auth-required", "missing authentication credentials"),
+        (exception("security_exception", "action [cluster:monitor/health] is unauthorized for user", 403),
+         "forbidden", "[cluster:monitor/health] is unauthorized"),
+        (exception("circuit_breaking_exception", "Data too large", 429), "overloaded", "Data too l"),
+        (exception("master_not_discovered_exception", None, 503), "no-leader", "master_not_disc"),
+        (exception("cluster_manager_not_discovered_exception", None, 503), "no-leader", "cluster_m"),
+        (exception("cluster_block_exception", "blocked by: [SERVICE_UNAVAILABLE/1/state not recovered / initialized];", 503),
+         "starting", "state not recovered"),
+        (page(503, b"OpenSearch Security not initialized."), "starting", "Security not initialized"),
+        (says({"error": "overwhelmed", "status": 500}, 500), "not-ready", "overwhelmed"),
+        (page(502, b"<html>no</html>"), "not-ready", "answers 502 Bad Gateway to /_cluster/health"),
+        (page(404, b"<html>no</html>"), "protocol", "not how Elasticsearch answers"),
+        (page(200, b"<html>hello</html>"), "protocol", "not how Elasticsearch answers"),
+        (page(200, b"[1]"), "protocol", "not how Elasticsearch answers"),
+        (page(200, b"{" * 5000), "protocol", "not how Elasticsearch answers"),
+        (says({"status": "UP"}), "protocol", "tells no status of a cluster"),
+        (page(200, b'{"a": "' + b"x" * 70_000 + b'"}'), "protocol", "with more than 64 KiB"),
+        (page(408, b""), "protocol", "not how Elasticsearch answers"),
+    ],
+)  # fmt: skip
+def test_other_answers(answer: bytes, cause: str, said: str, ask: Ask) -> None:
+    """Each status has its cause; the exception's own words are kept."""
+    got, seen = ask_once(answer, ask)
+    assert (got, said in seen) == (cause, True), seen
+
+
+def test_told_to_wait(pages: ScriptedHTTP, ask: Ask) -> None:
+    """Retry-After is honoured, up to five minutes."""
+    pages.on("*", later(7), later(7000, 503))
+    text = f"elasticsearch://127.0.0.1:{pages.port}"
+    assert ask(text).again == 7
+    assert ask(text).again == 300
+
+
+@pytest.mark.parametrize(
+    ("changes", "rest", "cause", "said"),
+    [
+        ({"status": "red", "initializing_shards": 3}, "", "starting", "is red, 12 of 15 shards"),
+        ({"status": "red", "unassigned_shards": 3}, "", "not-ready", "is red, 12 of 15 shards"),
+        ({"status": "yellow", "unassigned_shards": 1}, "", None, "is yellow, 12 of 13 shards"),
+        ({"status": "yellow", "unassigned_shards": 1}, "#status=green", "not-ready", "is yellow"),
+        ({"status": "yellow", "initializing_shards": 1}, "#status=green", "starting", "is yellow"),
+        ({}, "#nodes=3", None, "3 nodes"),
+        ({}, "#nodes=4", "too-few", "3 nodes, 4 nodes are expected"),
+        ({"number_of_nodes": "many", "active_shards": None}, "", None, "0 of 0 shards"),
+    ],
+)
+def test_health(
+    changes: dict[str, object], rest: str, cause: str | None, said: str, ask: Ask
+) -> None:
+    """The status that is asked for, and the number of nodes."""
+    got, seen = ask_once(says(HEALTH | changes), ask, rest)
+    assert (got, said in seen) == (cause, True), seen
+
+
+def test_an_index_that_goes_meanwhile(pages: ScriptedHTTP, ask: Ask) -> None:
+    """An index that is gone between two questions is missed: its health waits in vain, and is no 200."""
+    gone = HEALTH | {"status": "red", "timed_out": True, "active_shards": 0}
+    pages.on("*", says({"metadata": {"indices": {"a": {"state": "open"}}}}), says(gone, 408))
+    verdict = ask(f"elasticsearch://127.0.0.1:{pages.port}#index=a")
+    assert verdict.cause == "missing-object"
+    assert [asked.target.partition("?")[0] for asked in pages.requests] == [
+        "/_cluster/state/metadata,blocks/a",
+        "/_cluster/health/a",
+    ]
+
+
+def test_names_are_encoded() -> None:
+    """A name is one part of the path, whatever it holds; a pattern stays one."""
+    assert quoted("logs-*") == "logs-*"
+    assert quoted("<logs-{now/d}>") == "%3Clogs-%7Bnow%2Fd%7D%3E"
+    assert quoted("a?b é") == "a%3Fb%20%C3%A9"
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("elasticsearch://a@es#token-file=/x", "more than one login"),
+        ("elasticsearch://es#api-key-file=/x#token-file=/y", "more than one login"),
+        ("elasticsearch://es#user=a:b", "a colon in the user's name"),
+        ("elasticsearch://es#password-file=/x", "#password-file= without a user"),
+        ("elasticsearch://es#index=a,b", "a comma in #index="),
+        ("elasticsearch://es#status=red", "none of yellow, green"),
+        ("elasticsearch://es#tls=false#ca=/x", "#tls= says no"),
+    ],
+)
+def test_mistakes(text: str, wrong: str) -> None:
+    """What cannot be asked for is said before anything is sent."""
+    with pytest.raises(OperatorError) as caught:
+        target.parse(text)
+    assert wrong in str(caught.value)
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.text(max_size=20)
+NAMES = """blocks global 1 2 9 levels write description metadata indices a state close settings index
+read_only true status red yellow green error type reason cluster_name number_of_nodes active_shards
+timed_out"""
+WORDS = st.sampled_from(NAMES.split())
+JSON = st.recursive(
+    SCALARS | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=4),
+)
+TARGETS = tuple(
+    target.parse(f"elasticsearch://es{rest}")
+    for rest in ("", "#index=a", "#index=a#writable", "#writable#status=green#nodes=2")
+)
+
+
+@given(answer=st.dictionaries(WORDS, JSON, max_size=5), leaf=st.sampled_from(TARGETS))
+def test_any_answer(answer: dict[str, object], leaf: Target) -> None:
+    """Whatever JSON comes is a verdict, never a traceback."""
+    causes = set()
+    try:
+        assert elasticsearch_health.judged(leaf, answer, PLACE)
+    except NotReady as error:
+        causes.add(error.verdict.cause)
+    try:
+        elasticsearch_health.unblocked(leaf, answer, "a", PLACE)
+    except NotReady as error:
+        causes.add(error.verdict.cause)
+    for status in (200, 401, 403, 408, 429, 503, 504):
+        head = Response(status, "", (), 0)
+        fault = elasticsearch_fault.explain(head, answer, b"", "said", logged_in=False)
+        causes.add(fault.verdict.cause)
+    assert causes <= set(CAUSES)
