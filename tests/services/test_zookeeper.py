@@ -20,7 +20,7 @@ from service_precheck.dns import Names
 from service_precheck.dns.resolver import Resolver
 from tests.bed.names import ScriptedDNS
 from tests.bed.process import Gate
-from tests.bed.services.zookeeper import Ensemble, ZooKeeper
+from tests.bed.services.zookeeper import Ensemble, ZooKeeper, later_release
 from tests.bed.sockets import Connection, Server
 from tests.bed.tls import Authority
 from tests.dns.simulated import Set
@@ -250,8 +250,7 @@ def test_all_three_start_under_a_gate(need: int, gate: Callable[..., Gate]) -> N
 
 def test_standalone(alone: ZooKeeper, ask: Ask, tested: Tested) -> None:
     """A server on its own serves, and is no voter of an ensemble."""
-    version = alone.word("srvr").partition("version: ")[2].partition("-")[0]
-    tested("zookeeper", f"ZooKeeper {version}")
+    tested("zookeeper", version(alone))
     assert works(alone.place)
     assert ask(f"zookeeper://{alone.place}#mode=standalone").seen == (
         f"{alone.place} (standalone) keeps a session"
@@ -273,6 +272,35 @@ def test_killed_and_started_again(alone: ZooKeeper, gate: Callable[..., Gate]) -
     assert opened(waiting, alone.serving) <= {"refused", "no-quorum"}
     with driver(alone.place) as client:
         client.delete("/kept")
+
+
+def version(server: ZooKeeper) -> str:
+    """What it says it is."""
+    return "ZooKeeper " + server.word("srvr").partition("version: ")[2].partition("-")[0]
+
+
+def test_a_later_release(ask: Ask, tested: Tested) -> None:
+    """The same of a later ZooKeeper: what is asked, what it says, and what it leaves in the log."""
+    with Ensemble(2, jars=later_release()) as ensemble:
+        where, leader = ensemble.where, ensemble.leader()
+        tested("zookeeper", version(leader))
+        assert ask(f"zookeeper://{where}#mode=leader").ready
+        assert ask(f"zookeeper://hdfs:secret@{where}/zookeeper").ready
+        assert ask(f"zookeeper://{where}/hbase").cause == "missing-object"
+        before = [len(server.log) for server in ensemble.servers]
+        for _ in range(50):
+            assert ask(f"zookeeper://{where}#voters=2").ready
+        for server, size in zip(ensemble.servers, before, strict=True):
+            assert "srvr" in server.log[size:]
+            assert "WARN" not in server.log[size:]
+        last = ensemble.followers()[0]
+        leader.pause()
+        assert ask(f"zookeeper://{last.place}", 0.5).cause == "no-reply"
+        leader.resume()
+        leader.stop()
+        last.wait_until(lambda: not last.serving())
+        assert not works(where)
+        assert ask(f"zookeeper://{where}").cause == "no-quorum"
 
 
 def test_one_server_in_two_ensembles(ensemble: Ensemble, ask: Ask) -> None:

@@ -1,4 +1,4 @@
-"""Apache ZooKeeper as Debian packages it: one server alone, or an ensemble.
+"""Apache ZooKeeper: one server alone, or an ensemble; Debian's, or a later release.
 
     with ZooKeeper() as server:                      # standalone; serving
         server.place, server.stop(), server.start()
@@ -10,7 +10,7 @@
 
 `settings` go into `zoo.cfg`, as in `ZooKeeper(settings={"maxClientCnxns": 1})`; `system` holds what the
 program takes from the JVM. `tls` is the certificate of `secure_port`, and `demand` says whose clients may
-come there. `server.word("srvr")` asks a four-letter word, `server.mode()` what it says it is.
+come there. `jars=later_release()` has what Maven's repository has. `server.word("srvr")` asks a four-letter word, `server.mode()` what it says it is.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from cryptography.hazmat.primitives.serialization import (
 from tests.bed.daemon import Daemon
 from tests.bed.ports import free_port
 from tests.bed.process import need
+from tools.servers import maven
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -44,6 +45,14 @@ JARS = ("zookeeper", "slf4j-simple", "netty-codec", "netty-resolver")
 # A JVM that starts soon and stays small.
 JAVA = ("-Xmx96m", "-Xss256k", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 MAIN = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
+
+
+def later_release() -> Path:
+    """Return the folder with the jars of a later release, or skip."""
+    libs = maven.folder("zookeeper") / "libs"
+    if not libs.exists():
+        pytest.skip("needs ZooKeeper from Maven's repository (python -m tools.servers services)")
+    return libs
 
 
 def accepts(host: str, port: int) -> bool:
@@ -70,6 +79,7 @@ class ZooKeeper(Daemon):
         demand: Authority | None = None,
         started: bool = True,
         settings: Mapping[str, object] | None = None,
+        jars: Path | None = None,
     ) -> None:
         self._started = started
         self.port = port or free_port()
@@ -91,11 +101,11 @@ class ZooKeeper(Daemon):
         }
         if tls is not None:
             self._secure(tls, demand)
-        jars = [Path("/usr/share/java", f"{name}.jar") for name in JARS]
-        if not jars[0].exists():
+        debian = [Path("/usr/share/java", f"{name}.jar") for name in JARS]
+        if jars is None and not debian[0].exists():
             pytest.skip("needs ZooKeeper (Debian package zookeeper)")
         words = [f"-D{name}={value}" for name, value in (system or {}).items()]
-        path = ":".join(map(str, jars))
+        path = f"{jars}/*" if jars else ":".join(map(str, debian))
         java = need("java", "default-jre-headless")
         super().__init__(java, *JAVA, *words, "-cp", path, MAIN, f"{self.folder}/zoo.cfg")
 
@@ -189,6 +199,7 @@ class Ensemble:
         system: Mapping[str, str] | None = None,
         started: bool = True,
         settings: Mapping[str, object] | None = None,
+        jars: Path | None = None,
     ) -> None:
         numbers = range(1, voters + observers + 1)
         self.port = free_port()
@@ -205,6 +216,7 @@ class Ensemble:
                 port=self.port,
                 system=system,
                 started=started,
+                jars=jars,
                 settings={
                     **(settings or {}),
                     **({"peerType": "observer"} if number > voters else {}),
