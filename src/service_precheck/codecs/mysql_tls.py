@@ -15,7 +15,6 @@ from ..access import tls_settings
 from ..errors import NotReady, blocked
 from ..tls import Channel, Settings
 from .mysql_login import be_refused, capabilities
-from .mysql_wire import SSL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,15 +30,12 @@ _SERVER_HELLO, _CERTIFICATE = 2, 11
 _EXTENSIONS = b"\x00\x05\xff\x01\x00\x01\x00"
 
 
-def protect(target: Target, server: Conversation, demanded: bool, checked: bool) -> bool:
-    """Speak TLS if the server offers it; whether it does. Raises `tls-plaintext` where it is `demanded`,
-    and where it is to be `checked` the causes of a certificate that is no good."""
-    offered = server.greeting.capabilities
-    if not offered & SSL:
-        if demanded:
-            be_refused(server)
-            raise blocked("tls-plaintext", f"{server.peer} offers no TLS")
-        return False
+def protect(target: Target, server: Conversation, checked: bool) -> None:
+    """Speak TLS. Raises `tls-plaintext` where none is offered, and where the certificate is to
+    be `checked` the causes of one that is no good."""
+    if not server.greeting.tls:
+        be_refused(server)
+        raise blocked("tls-plaintext", f"{server.peer} offers no TLS")
     asked = tls_settings(target) if checked else Settings(insecure=True)
     settings = Settings(
         asked.ca, asked.server_name, asked.min_days, (), asked.cert, asked.key, asked.insecure
@@ -50,14 +46,14 @@ def protect(target: Target, server: Conversation, demanded: bool, checked: bool)
         be_refused(server)
         raise
     unchecked = Settings("", asked.server_name, 0, asked.alpn, asked.cert, asked.key, insecure=True)
-    session = server.upgrade(capabilities(offered), unchecked, target.host)
+    offered = capabilities(server.greeting.capabilities)
+    session = server.upgrade(offered, unchecked, target.host)
     if checked:
         try:
             _judge(judge, session.chain)
         except NotReady:
             be_refused(server)
             raise
-    return True
 
 
 def _judge(judge: Channel, chain: tuple[bytes, ...]) -> None:

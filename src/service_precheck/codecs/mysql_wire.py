@@ -66,6 +66,11 @@ class Greeting(Frozen):
         return "mariadb" in self.version.lower()
 
     @property
+    def tls(self) -> bool:
+        """Whether TLS is offered."""
+        return bool(self.capabilities & SSL)
+
+    @property
     def product(self) -> str:
         """Product and version for people: "MariaDB 10.11.19"."""
         # MariaDB 10 and later says 5.5.5 first: old replicas want a single digit.

@@ -14,7 +14,7 @@ from __future__ import annotations
 from .. import net, stream
 from ..codecs.mysql_login import LOGINS, Login, be_refused
 from ..codecs.mysql_options import NEED_LOGIN, OPTIONS, check, database, tls_mode
-from ..codecs.mysql_wire import SSL, Conversation, Refusal
+from ..codecs.mysql_wire import Conversation, Refusal
 from ..errors import blocked
 from ..model import Verdict, printable, ready
 from ..options import Scheme, Target
@@ -56,18 +56,19 @@ def _connect(target: Target, attempt: Attempt) -> Stream:
 
 def _log_in(target: Target, server: Conversation, user: str, password: str) -> None:
     mode = tls_mode(target)
-    private = mode != "off" and _protect(target, server, mode)
+    private = _protect(target, server, mode)
     local = bool(target.text("unix-socket"))
     Login(server, user, password, private or local, mode == "require" or local).run()
 
 
 def _protect(target: Target, server: Conversation, mode: str) -> bool:
     """Speak TLS as `mode` has it; whether it is spoken."""
-    if mode == "prefer" and not server.greeting.capabilities & SSL:
+    if mode == "off" or (mode == "prefer" and not server.greeting.tls):
         return False
     from ..codecs import mysql_tls
 
-    return mysql_tls.protect(target, server, mode != "prefer", mode == "require")
+    mysql_tls.protect(target, server, checked=mode == "require")
+    return True
 
 
 def _without_login(target: Target, server: Conversation) -> Verdict:
