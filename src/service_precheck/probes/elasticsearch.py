@@ -141,7 +141,7 @@ SCHEMES = (
         ),
         options=_OPTIONS,
         port=9200,
-        floor=0.2,
+        floor=0.1,
         check=_check,
     ),
 )
