@@ -3,7 +3,7 @@
 One loop in the main thread: ask what is due, take the verdicts, judge the tree. Probes run in
 `workers`; when to ask again is `schedule`'s; what people see is the report's. A leaf that holds is
 not polled while others are awaited, so before the gate opens, what was seen more than a second ago
-is asked once more.
+is asked once more. What is watched is not asked at all: it tells.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .places import Branch, Leaf, deadline_of
 from .state import FAILED, OPEN, TIMED_OUT, Outcome, State, group_verdict
 from .stream import Attempt
 from .target import Group, Node
-from .workers import Workers
+from .workers import Told, Workers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -223,6 +223,14 @@ class Gate:
         while self._heap and self._heap[0][0] <= now:
             due, _, leaf = net.heappop(self._heap)
             confirming = self._confirming is not None and leaf in self._confirming
+            if (
+                leaf.standing
+                and due == leaf.due
+                and leaf.verdict is not None
+                and leaf.verdict.ready
+            ):
+                # Nothing was said against it since: that is another good look.
+                self._workers.submit(leaf, _giving(Told(leaf.verdict)), here=True)
             if leaf.running or leaf.dead or due != leaf.due or (leaf.settled() and not confirming):
                 continue
             stamp = leaf.credential_stamp()
@@ -231,6 +239,10 @@ class Gate:
             # As it is before it is read: a change in the middle of an attempt counts as one after it.
             leaf.credentials = stamp
             leaf.running = True
+            if leaf.target.scheme.watch is not None and not self.settings.once:
+                leaf.standing = self._workers.stand(leaf, self._watch(leaf))
+                if leaf.standing:
+                    continue
             # A lone target's first look is made here, where it holds nothing else up: a thread for it
             # would cost a twentieth of the whole start.
             here = (
@@ -257,6 +269,23 @@ class Gate:
         return True
 
     def _work(self, leaf: Leaf) -> Callable[[], Verdict]:
+        target = leaf.target
+        return self._asking(leaf, lambda attempt: target.scheme.probe(target, attempt))
+
+    def _watch(self, leaf: Leaf) -> Callable[[Callable[[object], None]], Verdict]:
+        target, workers = leaf.target, self._workers
+
+        def tell_all(attempt: Attempt, tell: Callable[[object], None]) -> Verdict:
+            assert target.scheme.watch is not None
+            attempt.called_off = lambda: workers.closed
+            for verdict in target.scheme.watch(target, attempt):
+                tell(verdict)
+            return Verdict("closed-early", "the watch ended", stale=True)
+
+        return lambda tell: self._asking(leaf, lambda attempt: tell_all(attempt, tell))()
+
+    def _asking(self, leaf: Leaf, ask: Callable[[Attempt], Verdict]) -> Callable[[], Verdict]:
+        """What a thread does about a leaf: `ask`, and whatever that raises taken for what it is."""
         names, target, limit = self._names, leaf.target, leaf.limit
 
         def alone() -> bool:
@@ -267,7 +296,7 @@ class Gate:
         def work() -> Verdict:
             attempt = Attempt(net.monotonic() + limit, names, alone)
             try:
-                return target.scheme.probe(target, attempt)
+                return ask(attempt)
             except NotReady as error:
                 return error.verdict
             except ImportError as error:
@@ -284,11 +313,13 @@ class Gate:
         """Note a verdict and when to ask again. What a probe raised by our own fault is raised here."""
         leaf, verdict = done
         assert isinstance(leaf, Leaf)
+        leaf.standing = leaf.running = isinstance(verdict, Told)
+        if isinstance(verdict, Told):
+            verdict = verdict.what
         if isinstance(verdict, BaseException):
             raise verdict
         assert isinstance(verdict, Verdict)
         held = leaf.settled() and leaf.attempts > 0
-        leaf.running = False
         self._lingering.discard(leaf)
         self._unasked -= not leaf.attempts
         leaf.attempts += 1
@@ -327,6 +358,8 @@ class Gate:
             wait = max(wait, share)
         if verdict.again is not None:
             wait = max(wait, verdict.again)
+        if leaf.standing and not (verdict.ready and leaf.good < leaf.needed):
+            return
         if not verdict.final and not self.settings.once:
             self._push(leaf, leaf.asked + wait)
 
@@ -382,6 +415,9 @@ class Gate:
         return not self._confirming
 
     def _is_stale(self, leaf: Leaf, now: float) -> bool:
+        if leaf.standing:
+            # Whatever changes is told; that the connection stands, the kernel sees to.
+            return False
         own = leaf.interval or self.settings.interval or FRESH
         return now - leaf.asked > min(FRESH, own)
 
@@ -431,6 +467,10 @@ class Gate:
             asks_in=min((m.asks_in for m in members if m.asks_in is not None), default=None),
             members=members,
         )
+
+
+def _giving(what: Told) -> Callable[[], Told]:
+    return lambda: what
 
 
 def _draw() -> float:

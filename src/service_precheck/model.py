@@ -228,16 +228,18 @@ class Verdict(Frozen):
     `cause` is None when ready, else one of `CAUSES`. `seen` is one sentence without a full stop: what
     was proven, or what was seen and expected. `hint` is what to do, where we know. `again` is the
     number of seconds after which asking again can first be useful, None where unknown. `final` says
-    that waiting can never help. `definite` says that the dependency was seen not to hold (what
+    that waiting can never help. `stale` says that what the dependency is asked by failed, so that
+    nothing new is known of itself. `definite` says that the dependency was seen not to hold (what
     `not(...)` needs), rather than not seen.
     """
 
-    __slots__ = ("again", "cause", "final", "hint", "seen")
+    __slots__ = ("again", "cause", "final", "hint", "seen", "stale")
     cause: str | None
     seen: str
     hint: str
     again: float | None
     final: bool
+    stale: bool
 
     def __init__(
         self,
@@ -246,6 +248,7 @@ class Verdict(Frozen):
         hint: str = "",
         again: float | None = None,
         final: bool = False,
+        stale: bool = False,
     ) -> None:
         if cause is not None and cause not in CAUSES:
             raise ValueError(f"no such cause: {cause}")
@@ -255,6 +258,7 @@ class Verdict(Frozen):
             hint=printable(redacted(hint)),
             again=again,
             final=final,
+            stale=stale,
         )
 
     @property
@@ -265,7 +269,7 @@ class Verdict(Frozen):
     @property
     def definite(self) -> bool:
         """Whether the dependency was seen, rather than what stands between."""
-        return self.cause not in INDEFINITE
+        return self.cause not in INDEFINITE and not self.stale
 
     def but(self, **changes: object) -> Verdict:
         """The same verdict with some fields changed."""

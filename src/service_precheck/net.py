@@ -207,6 +207,17 @@ def with_no_delay(sock: Socket) -> None:
         sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
 
 
+def keep_alive(sock: Socket, idle: int, interval: int, count: int) -> None:
+    """Ask a peer that was silent for `idle` seconds whether it is there, `count` times (tcp(7))."""
+    sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        (_socket.TCP_KEEPIDLE, idle),
+        (_socket.TCP_KEEPINTVL, interval),
+        (_socket.TCP_KEEPCNT, count),
+    ):
+        sock.setsockopt(_socket.IPPROTO_TCP, option, value)
+
+
 def connect_error(sock: Socket) -> int:
     """The errno of a connection that came to its end, 0 if it stands."""
     return sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)

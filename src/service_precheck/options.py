@@ -25,7 +25,7 @@ from .model import Frozen, Verdict, keep_secret, percent_decoded, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterator
 
     from .stream import Attempt
 
@@ -108,13 +108,16 @@ class Scheme(Frozen):
     """A way to ask: one row of the scheme table.
 
     `form` is what stands behind `://`: "name", "host:port", "url" (user, host, port, path, query),
-    "hosts" (a URL that may name several hosts, with commas between) or "path".
+    "hosts" (a URL that may name several hosts, with commas between), "path" or "object" (words with
+    slashes between).
     `port` is the default port, None where one must be given. `floor` is the shortest wait between two
     attempts in seconds; it follows from `cost`, what an attempt costs the server. `proves` and
     `not_proves` say, in one sentence each, what "ready" means. `logins` are the ways to log in that are
     spoken, by the protocol's own names; `causes` what it can say beyond the causes of a connection.
     `query` names the parameters of a URL's query that it understands: their values are no secrets.
-    `probe` blocks until the attempt's deadline at most and gives a verdict or raises NotReady. `check`
+    `probe` blocks until the attempt's deadline at most and gives a verdict or raises NotReady. `watch`
+    stands instead, where it is told of changes: it gives a verdict at each, for ever, and raises NotReady
+    where it must begin anew; the deadline holds for what it asks, not for what it waits for. `check`
     looks at a target for what the option table cannot say, before anything is probed, and gives what
     is wrong.
     """
@@ -135,6 +138,7 @@ class Scheme(Frozen):
         "probe",
         "proves",
         "query",
+        "watch",
     )
     name: str
     form: str
@@ -151,6 +155,7 @@ class Scheme(Frozen):
     floor: float
     attempt_timeout: float
     check: Callable[[Target], tuple[str, ...]] | None
+    watch: Callable[[Target, Attempt], Iterator[Verdict]] | None
 
     def __init__(
         self,
@@ -170,6 +175,7 @@ class Scheme(Frozen):
         floor: float = 0.025,
         attempt_timeout: float = 5.0,
         check: Callable[[Target], tuple[str, ...]] | None = None,
+        watch: Callable[[Target, Attempt], Iterator[Verdict]] | None = None,
     ) -> None:
         self._set(
             name=name,
@@ -187,6 +193,7 @@ class Scheme(Frozen):
             floor=floor,
             attempt_timeout=attempt_timeout,
             check=check,
+            watch=watch,
         )
 
     def option(self, name: str) -> Option | None:
@@ -328,7 +335,7 @@ class Target(Frozen):
         where = self.where()
         if self.bare:
             return where
-        if self.scheme.form == "path":
+        if self.scheme.form in ("path", "object"):
             return f"{self.scheme.name}://{quoted(self.path)}"
         # Without a password a user is often a token.
         user = quoted(self.user, b":/?@")

@@ -35,6 +35,7 @@ class Leaf:
         "needed",
         "refusals",
         "running",
+        "standing",
         "target",
         "text",
         "told",
@@ -65,6 +66,8 @@ class Leaf:
         self.refusals = 0
         self.credentials: object = None
         self.running = False
+        # It is watched: what it gives is told as it comes.
+        self.standing = False
         # Its own time has passed.
         self.dead = False
         self.told: object = None

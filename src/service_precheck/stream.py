@@ -30,8 +30,14 @@ NEXT_ADDRESS = 0.25
 FIRST_LOOK, SECOND_LOOK = 0.010, 0.100
 # The most a stream keeps that was read and not yet asked for.
 MOST_BUFFERED = 65_536
+# What stands looks this often whether anybody still waits for it.
+CALLED_OFF_LOOK = 1.0
 # A TLS record is no longer than this (RFC 8446 section 5.1).
 CHUNK = 16_384
+
+
+class CalledOff(Exception):
+    """Nobody waits any more for what stands."""
 
 
 class Attempt:
@@ -39,10 +45,11 @@ class Attempt:
 
     `deadline` is a `monotonic()` time; `started` when it began. `alone()` tells whether nothing else of
     the gate is still awaited, so that a look which costs time would hold the gate up: ask it only when
-    the target is all but ready. `names` has the resolver.
+    the target is all but ready. `names` has the resolver. `called_off()` tells whether nobody waits any
+    more for what stands (`Scheme.watch`).
     """
 
-    __slots__ = ("alone", "deadline", "names", "started")
+    __slots__ = ("alone", "called_off", "deadline", "names", "started")
 
     def __init__(
         self, deadline: float, names: Names, alone: Callable[[], bool] = lambda: True
@@ -51,6 +58,13 @@ class Attempt:
         self.deadline = deadline
         self.names = names
         self.alone = alone
+        self.called_off: Callable[[], bool] | None = None
+
+    def anew(self) -> Attempt:
+        """As much time again, from now: for what stands, and begins its conversation anew."""
+        again = Attempt(net.monotonic() + self.deadline - self.started, self.names, self.alone)
+        again.called_off = self.called_off
+        return again
 
     def part(self, left: int) -> Attempt:
         """The next of `left` pieces of this attempt, each with its share of the time that remains."""
@@ -157,6 +171,11 @@ class Stream:
         while not self._buffer and not self.attempt.alone() and net.monotonic() < until:
             self.settle(FIRST_LOOK)
 
+    def keep_alive(self) -> None:
+        """Have the kernel ask a silent peer whether it is still there, and end the connection within 25 s
+        if not (RFC 9293 section 3.8.4)."""
+        net.keep_alive(self._sock, 10, 5, 3)
+
     def settle(self, duration: float) -> None:
         """Look whether the other end closes or resets within `duration` seconds. Raises `closed-early`.
 
@@ -260,7 +279,7 @@ class Stream:
             except OSError as error:
                 if error.errno != errno.EAGAIN:
                     raise self._failure(error) from error
-                net.readable(self._sock, self.deadline)
+                net.readable(self._sock, self._next_look())
             else:
                 self._heard = self._heard or bool(got)
                 return got
@@ -271,6 +290,14 @@ class Stream:
             if self._heard
             else f"{self.peer} accepted the connection, then said nothing for {limit}",
         )
+
+    def _next_look(self) -> float:
+        """Until when to wait for something to read. Raises CalledOff."""
+        if self.attempt.called_off is None:
+            return self.deadline
+        if self.attempt.called_off():
+            raise CalledOff
+        return min(self.deadline, net.monotonic() + CALLED_OFF_LOOK)
 
     def _send(self, data: bytes) -> None:
         view = memoryview(data)

@@ -288,6 +288,8 @@ class _Reader:
             if not rest.startswith("/"):
                 self._wrong(raw, "the path is not absolute", f"{scheme.name}:///{rest}")
             return {"path": self._decoded(raw, rest)}
+        if scheme.form == "object":
+            return {"path": self._decoded(raw, rest)}
         cut = min((i for i in (rest.find("/"), rest.find("?")) if i >= 0), default=len(rest))
         authority, tail = rest[:cut], rest[cut:]
         path, _, query = tail.partition("?")

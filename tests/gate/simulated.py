@@ -7,13 +7,15 @@
         ran.status, ran.waited, sim.asked["a"]
 
 The scheme `x` stands for any: its probe gives what the script has for the host at that moment, after
-`sim.takes` seconds. The scheduler, the judgement and the report's calls are the real ones.
+`sim.takes` seconds. The scheme `w` is watched: `sim.watch("a", (0.0, DOWN), (5.0, UP))` is told of each
+change at its moment, `sim.watched["a"]` has when a watch was begun. The scheduler, the judgement and
+the report's calls are the real ones.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self, cast
 
@@ -21,9 +23,11 @@ import pytest
 
 from service_precheck import gate, net, schemes, state
 from service_precheck.access import ON_AUTH_REFUSED
+from service_precheck.errors import NotReady
 from service_precheck.model import Verdict, ready
 from service_precheck.options import TEXT, Option, Scheme, Target
 from service_precheck.target import Group, parse_all
+from service_precheck.workers import Told as TellsMore
 from service_precheck.workers import Workers
 
 if TYPE_CHECKING:
@@ -72,6 +76,10 @@ class Record:
         self.outcome = outcome
 
 
+class _EndlessError(Exception):
+    """A watch's script is over, and it stands for ever."""
+
+
 class Simulation:
     """The clock, the workers and the script; see the module's docstring."""
 
@@ -85,6 +93,9 @@ class Simulation:
         self._running: list[tuple[float, int, object, Callable[[], object]]] = []
         self._events: list[tuple[float, int, Callable[[], object]]] = []
         self._count = 0
+        self.watched: dict[str, list[float]] = {}
+        self.threads = 64
+        self._changes: dict[str, tuple[tuple[float, Verdict | NotReady], ...]] = {}
         self._patched = pytest.MonkeyPatch()
         self._scheme = Scheme(
             "x",
@@ -96,10 +107,20 @@ class Simulation:
             options=(Option("password-file", TEXT, "a file"), ON_AUTH_REFUSED),
             floor=floor,
         )
+        self._watched = Scheme(
+            "w",
+            "name",
+            self._probe,
+            proves="what the script says",
+            not_proves="anything else",
+            example="w://a",
+            floor=floor,
+            watch=self._watch,
+        )
 
     def __enter__(self) -> Self:
         self._patched.setattr(net, "monotonic", lambda: self.now)
-        self._patched.setattr(schemes, "load", {"x": self._scheme}.get)
+        self._patched.setattr(schemes, "load", {"x": self._scheme, "w": self._watched}.get)
         self._patched.setattr(gate, "_draw", float)
         return self
 
@@ -118,6 +139,12 @@ class Simulation:
     def up(self, name: str, *changes: float, down: Verdict = DOWN) -> None:
         """Let a host come up at the first moment, go at the second, and so on."""
         self.script(name, lambda t: UP if sum(t >= change for change in changes) % 2 else down)
+
+    def watch(self, name: str, *changes: tuple[float, Verdict | NotReady]) -> None:
+        """Let a watched host be so from each moment on; an exception ends the watches that stand then."""
+        self._changes[name] = changes
+        seen = [(at, one) for at, one in changes if isinstance(one, Verdict)]
+        self.script(name, lambda t: [one for at, one in seen if at <= t][-1])
 
     def at(self, moment: float, event: Callable[[], object]) -> None:
         """Have something happen at a moment since the gate began."""
@@ -152,16 +179,47 @@ class Simulation:
         self.asked.setdefault(target.host, []).append(since)
         return self._scripts[target.host](since)
 
+    def _watch(self, target: Target, attempt: Attempt) -> Iterator[Verdict]:
+        since = self.now - self.begun
+        self.watched.setdefault(target.host, []).append(since)
+        yield self._scripts[target.host](since)
+        for moment, what in self._changes[target.host]:
+            if moment > since:
+                self._moment = self.begun + moment
+                if isinstance(what, NotReady):
+                    raise what
+                yield what
+        raise _EndlessError
+
     # What follows is what the gate knows of `Workers`.
 
     shortage = ""
     busy_here = False
+    closed = False
+
+    def stand(self, token: object, work: Callable[[Callable[[object], None]], object]) -> bool:
+        """Have all that the work tells told at its moment, if there is a thread left."""
+        if not self.threads:
+            return False
+        self.threads -= 1
+        self._moment = self.now
+
+        def tell(what: object) -> None:
+            self._count += 1
+            heapq.heappush(self._running, (self._moment, self._count, token, lambda: what))
+
+        try:
+            end = work(lambda what: tell(TellsMore(what)))
+        except _EndlessError:
+            return True
+        tell(end)
+        return True
 
     def submit(self, token: object, work: Callable[[], object], *, here: bool = False) -> None:
-        """Have the work done `takes` seconds from now."""
-        assert not here, "only where signals are taken"
+        """Have the work done `takes` seconds from now, at once where it is the gate's own."""
+        takes = 0.0 if here else self.takes
         self._count += 1
-        heapq.heappush(self._running, (self.now + self.takes, self._count, token, work))
+        heapq.heappush(self._running, (self.now + takes, self._count, token, work))
 
     def take(self, timeout: float) -> tuple[object, object] | None:
         """Go on to the next thing that happens."""
