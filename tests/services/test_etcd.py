@@ -352,7 +352,7 @@ def test_learner(enter: Enter, ask: Ask) -> None:
 
 @VERSIONS
 def test_losing_members(which: str, enter: Enter, ask: Ask, gate: StartGate) -> None:
-    """Three members: one may go, with two gone nothing is ready, and with the second back it is."""
+    """fault 65: of three members one may go; with two gone there is no leader, until the second is back."""
     cluster = enter(EtcdCluster(3, which))
     whole = f"etcd://{cluster.places}"
     verdict = ask(whole)

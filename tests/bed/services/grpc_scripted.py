@@ -68,10 +68,13 @@ class Talk:
             pass
 
     def read(self) -> list[h2.events.Event]:
-        """What the client says next; empty when it is gone."""
+        """What the client says next; empty when it is gone, or speaks no HTTP/2."""
         self.flush()
         data = self._connection.read()
-        events = self.h2.receive_data(data) if data else []
+        try:
+            events = self.h2.receive_data(data) if data else []
+        except h2.exceptions.ProtocolError:
+            events = []
         self.events += events
         self.flush()
         return events
