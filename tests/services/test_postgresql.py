@@ -18,7 +18,7 @@ import pytest
 
 from service_precheck.errors import OperatorError
 from tests.bed.process import Gate
-from tests.bed.services.postgresql import HBA, PostgreSQL, program
+from tests.bed.services.postgresql import HBA, PostgreSQL, program, works
 from tests.bed.sockets import Server, hang, say
 from tests.bed.tls import Authority
 from tests.probes.conftest import Ask
@@ -46,15 +46,6 @@ LINES = (
     "host all rejected 127.0.0.1/32 reject",
     "host all app,odd,few,service-precheck,nobody,reader 127.0.0.1/32 scram-sha-256",
 )
-
-
-def works(place: str, timeout: int = 5) -> bool:
-    """Whether the driver can log in and ask, as an application would."""
-    try:
-        with psycopg.connect(place, connect_timeout=timeout) as connection:
-            return connection.execute("SELECT 1").fetchone() == (1,)
-    except psycopg.Error:
-        return False
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +164,7 @@ def test_clear_text_needs_privacy(plain: PostgreSQL, ask: Ask) -> None:
     assert "clear text" in verdict.seen
     assert ask(f"{target}#tls=off").ready
     assert ask(f"{target}?sslmode=disable").ready
-    assert ask(f"{target}#unix-socket={plain.socket}").ready
+    assert ask(f"{target}#unix-socket={plain.path}").ready
 
 
 def test_methods_that_are_not_spoken(ask: Ask) -> None:
@@ -404,8 +395,8 @@ def test_pg_hba(server: PostgreSQL, ask: Ask) -> None:
 def test_unix_socket(server: PostgreSQL, ask: Ask) -> None:
     """By a Unix socket, given itself or by its folder; a user of the system is known without a word."""
     place = f"@db.invalid:{server.port}/postgres#unix-socket={server.folder}"
-    assert str(server.socket) in ask(f"postgresql://postgres{place}").seen
-    exact = f"postgresql://clear:{WORD}@localhost/postgres#unix-socket={server.socket}"
+    assert str(server.path) in ask(f"postgresql://postgres{place}").seen
+    exact = f"postgresql://clear:{WORD}@localhost/postgres#unix-socket={server.path}"
     assert ask(exact).ready
     verdict = ask(f"postgresql://peer_only{place}")
     assert verdict.cause == "auth-refused"
@@ -481,7 +472,7 @@ def test_starting_is_never_ready_early(gate: Callable[..., Gate]) -> None:
         watching = gate(f"{target}#name=login", f"postgresql://{server.address}#name=knock", "-v")
         watching.wait_output("refused")
         server.start()
-        while not works(target, 2):
+        while not works(target, timeout=2):
             assert watching.running(), watching.stderr
         served = time.monotonic()
         done = watching.wait()

@@ -18,9 +18,13 @@ _RECEIVES = (
     "EXISTS (SELECT FROM pg_stat_wal_receiver WHERE coalesce(status, 'streaming') = 'streaming')"
 )
 # A standby that has replayed all that it received is level with its primary, as long as it receives:
-# else the last transaction it knows of may be old only because nobody writes.
+# else the last transaction it knows of may be old only because nobody writes. A receiver that has just
+# connected counts from the beginning of its segment until something new comes (`WalReceiverMain`): when
+# nothing came for a moment, there is nothing new.
+_RECEIVED, _REPLAYED = "pg_last_wal_receive_lsn()", "pg_last_wal_replay_lsn()"
 _LAG = (
-    f"CASE WHEN {_RECEIVES} AND pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0 "
+    f"CASE WHEN {_RECEIVES} AND ({_RECEIVED} = {_REPLAYED} OR {_RECEIVED} < {_REPLAYED} "
+    f"AND pg_sleep(0.2) IS NOT NULL AND {_RECEIVED} <= {_REPLAYED}) THEN 0 "
     "ELSE extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) END"
 )
 

@@ -14,6 +14,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
@@ -81,7 +82,8 @@ def hand_over(*paths: Path) -> None:
 class PostgreSQL:
     """A server; see the module's docstring. `settings` are lines of postgresql.conf, `hba` of pg_hba.conf.
 
-    With an `authority` it has TLS, and clients may show certificates of that authority.
+    With an `authority` it has TLS, and clients may show certificates of that authority. Unless it is
+    `awaited` it need only listen.
     """
 
     def __init__(
@@ -90,11 +92,13 @@ class PostgreSQL:
         hba: Sequence[str] = HBA,
         authority: Authority | None = None,
         origin: PostgreSQL | None = None,
+        awaited: bool = True,
     ) -> None:
         self._settings = settings
         self._hba = hba
         self._authority = authority
         self._origin = origin
+        self._awaited = awaited
 
     def __enter__(self) -> Self:
         self.port = free_port()
@@ -118,7 +122,7 @@ class PostgreSQL:
         self._daemon = Daemon(*unprivileged(), program("postgres"), "-D", str(self.data))
         self._daemon.__enter__()
         try:
-            self.wait_until(self.answers)
+            self.wait_until(self.answers if self._awaited else self.listens)
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -162,7 +166,7 @@ class PostgreSQL:
         return f"127.0.0.1:{self.port}"
 
     @property
-    def socket(self) -> Path:
+    def path(self) -> Path:
         """Its Unix socket."""
         return self.folder / f".s.PGSQL.{self.port}"
 
@@ -193,6 +197,11 @@ class PostgreSQL:
         with contextlib.suppress(psycopg.OperationalError):
             return self.sql("SELECT 1") == [(1,)]
         return False
+
+    def listens(self) -> bool:
+        """Whether its port is open."""
+        with socket.socket() as knock:
+            return knock.connect_ex(("127.0.0.1", self.port)) == 0
 
     def wait_until(self, holds: Callable[[], bool], timeout: float = 30.0) -> None:
         """As `Daemon.wait_until`."""
@@ -230,6 +239,17 @@ class PostgreSQL:
         """Let it go on."""
         self._daemon.resume()
 
-    def standby(self, *settings: str) -> PostgreSQL:
+    def standby(self, *settings: str, awaited: bool = True) -> PostgreSQL:
         """A hot standby that follows it."""
-        return PostgreSQL(*settings, hba=self._hba, origin=self)
+        return PostgreSQL(*settings, hba=self._hba, origin=self, awaited=awaited)
+
+
+def works(place: str, *statements: str, timeout: int = 5) -> bool:
+    """Whether an application with psycopg can log in and execute statements, `SELECT 1` if none."""
+    try:
+        with psycopg.connect(place, connect_timeout=timeout) as connection:
+            for statement in statements or ("SELECT 1",):
+                connection.execute(statement)
+    except psycopg.Error:
+        return False
+    return True
