@@ -378,6 +378,31 @@ def test_hangs(rabbit: RabbitMQ, ask: Ask) -> None:
     assert ask(target(rabbit)).ready
 
 
+def test_a_cluster(rabbit: RabbitMQ, ask: Ask) -> None:
+    """An alarm of another node counts; the queue of a node that is down is `not-ready`, as for pika.
+
+    A quorum queue without a majority is said to be there, by the broker to pika as well.
+    """
+    with RabbitMQ(beside=rabbit) as other:
+        other.join(rabbit)
+        with other.connect("app", "s3cret") as connection:
+            channel = connection.channel()
+            channel.queue_declare("elsewhere", durable=True)
+            channel.queue_declare("both", durable=True, arguments={"x-queue-type": "quorum"})
+        assert ask(target(rabbit, "#queue=elsewhere#queue=both#alarms")).ready
+        with alarm(other, "memory"):
+            assert ask(target(rabbit, "#alarms")).cause == "alarm"
+        other.stop()
+        verdict = ask(target(rabbit, "#queue=elsewhere"))
+        assert verdict.cause == "not-ready"
+        assert "is down or inaccessible" in verdict.seen
+        assert oracle("app", "s3cret", "/", "elsewhere", "", rabbit.port) == 404
+        both = "app", "s3cret", "/", "both", "", rabbit.port
+        assert ask(target(rabbit, "#queue=both")).ready == (oracle(*both) == 0)
+    rabbit.eval(f"rabbit_mnesia:forget_cluster_node('{other.node}', false)")
+    rabbit.daemon.wait_until(lambda: rabbit.eval("length(rabbit_alarm:get_alarms())") == "0")
+
+
 def first_success(rabbit: RabbitMQ, stop: threading.Event) -> float:
     """When pika first sees the queue; it asks again and again until `stop`."""
     while not stop.is_set():

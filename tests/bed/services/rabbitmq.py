@@ -60,9 +60,13 @@ ssl_cert_login_from = common_name
 class RabbitMQ:
     """A broker; see the module's docstring."""
 
-    def __init__(self, *settings: str, authority: Authority | None = None) -> None:
+    def __init__(
+        self, *settings: str, authority: Authority | None = None, beside: RabbitMQ | None = None
+    ) -> None:
         self._settings = settings
         self._authority = authority
+        # Nodes of a cluster find each other by the epmd that they share.
+        self._epmd = free_port() if beside is None else beside._epmd
 
     def __enter__(self) -> Self:
         need("rabbitmq-server", "rabbitmq-server")
@@ -126,8 +130,8 @@ class RabbitMQ:
         return {
             "HOME": folder,
             "ERL_EPMD_ADDRESS": "127.0.0.1",
-            "ERL_EPMD_PORT": str(free_port()),
-            "RABBITMQ_NODENAME": f"bed{self.port}@localhost",
+            "ERL_EPMD_PORT": str(self._epmd),
+            "RABBITMQ_NODENAME": self.node,
             "RABBITMQ_CONFIG_FILE": f"{folder}/rabbitmq.conf",
             "RABBITMQ_MNESIA_BASE": f"{folder}/mnesia",
             "RABBITMQ_LOGS": "-",
@@ -139,6 +143,11 @@ class RabbitMQ:
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none "
             "-kernel inet_dist_use_interface {127,0,0,1}",
         }
+
+    @property
+    def node(self) -> str:
+        """Its name among Erlang's nodes."""
+        return f"bed{self.port}@localhost"
 
     @property
     def place(self) -> str:
@@ -207,6 +216,12 @@ class RabbitMQ:
         )
         assert done.stdout.startswith("{ok, "), done.stdout + done.stderr
         return done.stdout.removeprefix("{ok, ").removesuffix("}")
+
+    def join(self, other: RabbitMQ) -> None:
+        """Leave its own cluster, with all that is there, for the other's."""
+        joined = f"rabbit_mnesia:join_cluster('{other.node}', disc)"
+        self.eval("rabbit:stop()", joined, "rabbit:start()")
+        self.wait()
 
     def vhost(self, name: str) -> None:
         """Make a virtual host."""
