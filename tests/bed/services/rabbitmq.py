@@ -66,7 +66,7 @@ class RabbitMQ:
         self._settings = settings
         self._authority = authority
         # Nodes of a cluster find each other by the epmd that they share.
-        self._epmd = free_port() if beside is None else beside._epmd
+        self._epmd: int = free_port() if beside is None else beside._epmd
 
     def __enter__(self) -> Self:
         need("rabbitmq-server", "rabbitmq-server")
