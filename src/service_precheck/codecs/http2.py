@@ -109,8 +109,7 @@ class Connection:
         self._gone = ""
         settings = ((_ENABLE_PUSH, 0), (_MAX_HEADER_LIST_SIZE, MOST_HEADERS))
         payload = b"".join(key.to_bytes(2, "big") + n.to_bytes(4, "big") for key, n in settings)
-        stream.write(_PREFACE + _frame(_SETTINGS, 0, 0, payload))
-        self._greet(hint)
+        self._greet(_PREFACE + _frame(_SETTINGS, 0, 0, payload), hint)
 
     def request(self, headers: Iterable[Header], secret: Iterable[Header], body: bytes) -> Answer:
         """What the server answers. `headers` begins with the pseudo-headers; `secret` are those that
@@ -238,10 +237,11 @@ class Connection:
             every = (_frame(_WINDOW_UPDATE, 0, number, more) for number in (0, self._last))
             self.stream.write(b"".join(every))
 
-    def _greet(self, hint: str) -> None:
-        """Take the server's first frame, which is SETTINGS. Raises where it says something else."""
+    def _greet(self, preface: bytes, hint: str) -> None:
+        """Say our preface and take the server's, which is SETTINGS. Raises where it is something else."""
         stream, start = self.stream, b""
         try:
+            stream.write(preface)
             while len(start) < _FRAME_HEAD and start[:2] != _ALERT:
                 got = stream.read_some(_FRAME_HEAD - len(start))
                 if not got:
