@@ -34,7 +34,7 @@ BASE = (
     "zsh",
 )
 SERVICES = (
-    "default-jre-headless",
+    "default-jdk-headless",
     "etcd-client",
     "etcd-server",
     "galera-4",
