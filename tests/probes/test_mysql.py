@@ -167,6 +167,15 @@ def test_the_oldest_login(ask: Ask) -> None:
     assert "asks for mysql_old_password, which is not spoken here" in verdict.seen
 
 
+def test_nobody_by_another_method(ask: Ask) -> None:
+    """Without a user it is of no matter by which method the server would have one log in."""
+    switch = packet(2, b"\xfeauth_gssapi_client\0")
+    with Server(converse(greeting(), switch, error(4, 1045, b"no", b"#28000"))) as server:
+        verdict = ask(target(server, ""))
+    assert verdict.ready
+    assert "serves logins, none was given to try (MySQL 8.0.44)" in verdict.seen
+
+
 @pytest.mark.parametrize("plugin", ["x" * 500, "\x1b[31m"])
 def test_odd_plugins(ask: Ask, plugin: str) -> None:
     """The name of a method is the server's word, and shown with care."""

@@ -161,3 +161,14 @@ def test_a_login_that_is_not_spoken(probe: Probe, maria: MariaDB) -> None:
     assert "client_ed25519" in verdict.seen
     assert "mysql_native_password" in verdict.hint
     unblocked(probe, maria)
+
+
+def test_an_address_without_an_account(ask: Ask, elsewhere: tuple[World, Etc]) -> None:
+    """fault 58: a server that has no account for the address says so at once, and what would help."""
+    with MariaDB(host=ADDRESS, inside=elsewhere) as server:
+        for login in ("app:geheim-17@", ""):
+            target = f"mysql://{login}{server.place}"
+            verdict = elsewhere[0].inside(lambda target=target: ask(target))  # type: ignore[misc]
+            assert verdict.cause == "forbidden"
+            assert "1130 Host 'client.example' is not allowed to connect" in verdict.seen
+            assert "CREATE USER" in verdict.hint

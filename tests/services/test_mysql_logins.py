@@ -65,6 +65,7 @@ def maria(
         f"--ssl-cert={certificate.chain}",
         f"--ssl-key={certificate.key}",
         "--plugin-load-add=auth_pam_v1",
+        "--plugin-load-add=auth_ed25519",
         "--pam-use-cleartext-plugin",
         "--secure-auth=OFF",
     ]
@@ -74,6 +75,8 @@ def maria(
             *ACCOUNTS,
             "CREATE USER pam@'%' IDENTIFIED VIA pam",
             "CREATE USER old@'%' IDENTIFIED VIA mysql_old_password USING '5d2e19393cc5ef67'",
+            f"CREATE USER two@'%' IDENTIFIED VIA ed25519 USING PASSWORD('{PASSWORD}') "
+            f"OR mysql_native_password USING PASSWORD('{PASSWORD}')",
             "ALTER USER root@localhost IDENTIFIED VIA unix_socket",
         )
         yield server
@@ -179,6 +182,14 @@ def test_clear_text(ask: Ask, maria: MariaDB, authority: Authority) -> None:
         assert "asks for mysql_clear_password, the password in clear text" in verdict.seen
         assert "#tls=require" in verdict.hint
     assert ask(f"{target}#ca={authority.file}").ready
+
+
+def test_two_methods(ask: Ask, maria: MariaDB) -> None:
+    """An account with a method that we do not speak and one that we do is logged in to by that one."""
+    assert ask(f"mysql://two:{IN_URL}@{maria.place}").ready
+    verdict = ask(f"mysql://two:{IN_URL}x@{maria.place}")
+    assert verdict.cause == "auth-refused"
+    assert "1045" in verdict.seen
 
 
 def test_old_password(ask: Ask, maria: MariaDB) -> None:

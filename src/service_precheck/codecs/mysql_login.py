@@ -11,7 +11,7 @@ that leaves before its login is counted against the client's address (`max_conne
 from __future__ import annotations
 
 from .. import digests
-from ..errors import blocked
+from ..errors import NotReady, blocked
 from .mysql_wire import (
     CONNECT_ATTRS,
     LONG_PASSWORD,
@@ -27,7 +27,6 @@ from .mysql_wire import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..errors import NotReady
     from .mysql_wire import Conversation
 
 NATIVE = "mysql_native_password"
@@ -62,11 +61,14 @@ def capabilities(offered: int) -> int:
 
 
 def be_refused(server: Conversation) -> Refusal | None:
-    """What the server says to somebody whom it does not know; None if it lets everybody in."""
+    """What the server says to somebody whom it does not know; None if it says nothing against them."""
     try:
         Login(server, NOBODY, "", private=False, trusted=False).run()
     except Refusal as refusal:
         return refusal
+    except NotReady as error:
+        if error.verdict.cause != "unsupported":
+            raise
     return None
 
 
@@ -77,7 +79,16 @@ class Login:
     where it need not be.
     """
 
-    __slots__ = ("_nonce", "_password", "_plugin", "_private", "_server", "_trusted", "_user")
+    __slots__ = (
+        "_nonce",
+        "_password",
+        "_plugin",
+        "_private",
+        "_server",
+        "_trusted",
+        "_unspoken",
+        "_user",
+    )
 
     def __init__(
         self, server: Conversation, user: str, password: str, private: bool, trusted: bool
@@ -91,6 +102,8 @@ class Login:
         self._plugin = server.greeting.plugin
         if self._plugin not in (NATIVE, CACHING):
             self._plugin = CACHING
+        # Why a method that the server asked for is not answered. It may have another one.
+        self._unspoken: NotReady | None = None
 
     def run(self) -> None:
         """Log in. Raises Refusal, and NotReady (`unsupported` and those of a connection)."""
@@ -106,9 +119,17 @@ class Login:
             response += _ATTRIBUTES
         self._server.send(response)
         for _ in range(_MOST_MESSAGES):
-            message = self._server.receive(65_536)
+            try:
+                message = self._server.receive(65_536)
+            except Refusal as refusal:
+                if self._unspoken is not None:
+                    raise self._unspoken from refusal
+                raise
             if message[0] == OK:
                 self._server.logged_in()
+                if self._unspoken is not None:
+                    # It lets in who shows nothing: that proves nothing of this login.
+                    raise self._unspoken
                 return
             answer = self._more(message[1:]) if message[0] == MORE_DATA else self._switch(message)
             if answer is not None:
@@ -121,6 +142,7 @@ class Login:
         # Without a name it is the oldest of all.
         self._plugin = fields.until_nul().decode("ascii", "replace") or "mysql_old_password"
         self._nonce = fields.rest()[:20]
+        self._unspoken = None
         if self._plugin in (NATIVE, CACHING):
             return self._scramble()
         if not self._password and self._plugin in (SHA256, CLEAR):
@@ -129,10 +151,10 @@ class Login:
             return self._password + b"\0" if self._private else _ASK_KEY[SHA256]
         if self._plugin != CLEAR:
             hint = INSTEAD.get(self._plugin, f"one of {', '.join(LOGINS)} is spoken here")
-            raise self._unable("which is not spoken here", hint)
+            return self._leave("which is not spoken here", hint)
         if not self._trusted:
             hint = "#tls=require shows the password only to a server that is trusted"
-            raise self._unable("the password in clear text", hint)
+            return self._leave("the password in clear text", hint)
         return self._password + b"\0"
 
     def _more(self, data: bytes) -> bytes | None:
@@ -148,7 +170,7 @@ class Login:
             try:
                 return mysql_rsa.encrypted(masked, data)
             except ValueError as error:
-                raise self._unable(f"but {error}", "TLS needs no such key") from error
+                return self._leave(f"but {error}", "TLS needs no such key")
         raise blocked(
             "protocol", f"{self._server.peer} sent what {self._plugin} does not know in the login"
         )
@@ -163,16 +185,12 @@ class Login:
         once = digests.sha1(self._password)
         return _xor(once, digests.sha1(self._nonce + digests.sha1(once)))
 
-    def _unable(self, what: str, hint: str) -> NotReady:
-        """Let the server refuse, and say why we could not go on."""
-        self._server.send(_NOTHING.get(self._plugin, b""))
-        try:
-            self._server.receive(65_536)
-        except Refusal:
-            pass
-        peer = self._server.peer
+    def _leave(self, what: str, hint: str) -> bytes:
+        """An answer that the server refuses, once it is noted why we give no other."""
         name = self._plugin if self._plugin.isprintable() else "?"
-        return blocked("unsupported", f"{peer} asks for {name[:80]}, {what}", hint, again=_SELDOM)
+        said = f"{self._server.peer} asks for {name[:80]}, {what}"
+        self._unspoken = blocked("unsupported", said, hint, again=_SELDOM)
+        return _NOTHING.get(self._plugin, b"")
 
 
 def _xor(left: bytes, right: bytes) -> bytes:
