@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..options import Target
 
+_CENTURY = 3.2e9
 _RECEIVES = (
     "EXISTS (SELECT FROM pg_stat_wal_receiver WHERE coalesce(status, 'streaming') = 'streaming')"
 )
@@ -82,11 +83,15 @@ def _behind(target: Target, peer: str, text: str | None, receives: bool) -> str:
     if text is None:
         raise blocked("replica-lag", f"{peer} has replayed no transaction since its start{silent}")
     try:
-        lag = max(0.0, float(text[:40]))
+        lag = float(text[:40])
     except ValueError:
-        raise blocked("protocol", f"{peer} gives no number for its lag") from None
+        lag = _CENTURY
+    if not -_CENTURY < lag < _CENTURY:
+        # Neither is what is not a number.
+        raise blocked("protocol", f"{peer} gives no number for its lag")
     most = target.number("max-lag") or 0.0
-    if not lag <= most:
+    if lag > most:
         asked = f"at most {seconds(most)} are asked for"
         raise blocked("replica-lag", f"{peer} is {seconds(lag)} behind{silent}, {asked}")
-    return f"{seconds(lag)} behind"
+    # The two clocks may differ.
+    return f"{seconds(max(0.0, lag))} behind"
