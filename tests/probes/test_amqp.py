@@ -229,3 +229,11 @@ def test_tables_round_trip(fields: dict[str, str]) -> None:
     raw = wire.table({name: wire.words(value) for name, value in fields.items()})
     found = wire.Fields(wire.Fields(raw, "mq:5672").long(), "mq:5672").pairs()
     assert found == {name: value.encode() for name, value in fields.items()}
+
+
+def test_a_missing_secret_bothers_no_broker(ask: Ask) -> None:
+    """A password that cannot be read is `local` before the broker is connected to."""
+    with Server(hang) as server:
+        verdict = ask(f"amqp://app@{server.address}#password-file=/nowhere/secret")
+    assert verdict.cause == "local"
+    assert not server.connections

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .. import net
 from ..errors import NotReady, blocked
-from ..model import printable
+from ..model import Frozen, printable
 from . import amqp_wire as wire
 from .amqp_options import external
 
@@ -19,31 +19,54 @@ if TYPE_CHECKING:
     from .amqp_wire import Broker
 
 
-def log_in(target: Target, connection: Stream, broker: Broker, user: str) -> None:
+class Login(Frozen):
+    """How to log in: the SASL mechanism, its one response, and the user, empty for EXTERNAL."""
+
+    __slots__ = ("mechanism", "response", "user")
+    mechanism: str
+    response: bytes
+    user: str
+
+    def __init__(self, mechanism: str, response: bytes, user: str) -> None:
+        self._set(mechanism=mechanism, response=response, user=user)
+
+    @property
+    def who(self) -> str:
+        """The user for people."""
+        return self.user or "the certificate's user"
+
+
+def chosen(target: Target) -> Login | None:
+    """The login that a target asks for, its secret read anew; None if none. Raises NotReady (`local`)."""
+    if external(target):
+        return Login("EXTERNAL", b"", "")
+    user = target.text("user") or target.user
+    if not user:
+        return None
+    from . import credentials
+
+    return Login("PLAIN", wire.raw(f"\0{user}\0{credentials.password(target)}"), user)
+
+
+def log_in(connection: Stream, broker: Broker, login: Login) -> None:
     """Start-Ok to Tune-Ok. Raises `auth-refused`, `unsupported`."""
-    mechanism = "EXTERNAL" if external(target) else "PLAIN"
-    if mechanism not in broker.mechanisms:
+    if login.mechanism not in broker.mechanisms:
         offered = printable(", ".join(broker.mechanisms), 100)
         raise blocked(
-            "unsupported", f"{connection.peer} takes logins by {offered}, not by {mechanism}"
+            "unsupported", f"{connection.peer} takes logins by {offered}, not by {login.mechanism}"
         )
-    response = b""
-    if mechanism == "PLAIN":
-        from . import credentials
-
-        response = wire.raw(f"\0{user}\0{credentials.password(target)}")
     can = dict.fromkeys((wire.AUTHENTICATION_FAILURE, wire.BLOCKING), wire.flag(True))
     properties = {"product": wire.words("service-precheck"), "capabilities": wire.nested(can)}
     connection.write(
         wire.method(
             *(0, wire.START_OK, wire.table(properties)),
-            *(wire.short(mechanism), wire.long(response), wire.short("en_US")),
+            *(wire.short(login.mechanism), wire.long(login.response), wire.short("en_US")),
         )
     )
     try:
         _, tune = wire.expect(connection, wire.TUNE)
     except NotReady as error:
-        raise _refused(error, broker, user) from error
+        raise _refused(error, broker, login.user) from error
     channels, longest = tune.number(2), tune.number(4)
     longest = min(longest or wire.MOST_FRAME, wire.MOST_FRAME)
     connection.write(

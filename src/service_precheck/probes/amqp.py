@@ -19,7 +19,7 @@ from .. import net, stream
 from ..access import tls_settings
 from ..codecs import amqp_login
 from ..codecs import amqp_wire as wire
-from ..codecs.amqp_options import OPTIONS, QUERY, TLS_ONLY, check, external, vhost
+from ..codecs.amqp_options import OPTIONS, QUERY, TLS_ONLY, check, vhost
 from ..errors import NotReady, blocked
 from ..model import Verdict, printable, ready
 from ..options import Scheme, Target
@@ -40,22 +40,21 @@ PATIENCE, LINGER = 0.2, 0.002
 def probe(target: Target, attempt: Attempt) -> Verdict:
     """Ready when the login is taken, the virtual host opened, and all that is named is there."""
     assert target.port is not None
+    login = amqp_login.chosen(target)
+    named = [(kind, name) for kind in ("queue", "exchange") for name in target.texts(kind)]
     with stream.connect(target.host, target.port, attempt) as connection:
         if target.scheme.name == "amqps":
             _secure(target, connection)
         connection.write(wire.HEADER)
         _, fields = wire.expect(connection, wire.START)
         broker = wire.Broker(fields)
-        user = target.text("user") or target.user
-        if not user and not external(target):
+        if login is None:
             return _without_login(target, connection, broker)
-        amqp_login.log_in(target, connection, broker, user)
-        who = user or "the certificate's user"
-        said = f"{connection.peer} ({broker.name}) opens the vhost {vhost(target)} to {who}"
-        _open(connection, vhost(target))
+        amqp_login.log_in(connection, broker, login)
+        said = f"{connection.peer} ({broker.name}) opens the vhost {vhost(target)} to {login.who}"
+        connection.write(wire.method(0, wire.OPEN, wire.short(vhost(target)), bytes(2)))
+        wire.expect(connection, wire.OPEN_OK)
         try:
-            named = [("queue", name) for name in target.texts("queue")]
-            named += [("exchange", name) for name in target.texts("exchange")]
             found = [_declared(connection, kind, name) for kind, name in named]
         except NotReady:
             _hang_up(connection)
@@ -82,11 +81,6 @@ def _without_login(target: Target, connection: Stream, broker: Broker) -> Verdic
         hint = "#user= with #password-file= logs in"
         raise blocked("auth-required", f"{said} before it tells of {named[0]}", hint)
     return ready(f"{said} (not tried)")
-
-
-def _open(connection: Stream, vhost: str) -> None:
-    connection.write(wire.method(0, wire.OPEN, wire.short(vhost), bytes(2)))
-    wire.expect(connection, wire.OPEN_OK)
 
 
 def _open_channel(connection: Stream) -> None:
