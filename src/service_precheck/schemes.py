@@ -38,6 +38,7 @@ BUILT_IN = {
     "mysql": "mysql",
     "postgresql": "postgresql",
     "kafka": "kafka",
+    "kube": "kube",
 }
 
 # What connection strings of the field begin with as well; targets are shown with the scheme's own name.
