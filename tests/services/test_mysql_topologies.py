@@ -115,7 +115,7 @@ def test_roles(ask: Ask, group: Group) -> None:
         until(partial(has, replica, 1))
         verdict = ask(replica_of(replica, "#max-lag=5s"))
         assert verdict.ready, verdict
-        assert f"replicates from {source}, 0 s behind" in verdict.seen
+        assert f"replicates from {source}, " in verdict.seen
         # `max-lag` alone means a replica.
         assert ask(replica_of(replica).replace("role=replica", "max-lag=5s")).ready
 
