@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service_precheck import digests
+from service_precheck.codecs import scram
 from service_precheck.codecs.scram import MECHANISMS, Scram
 from service_precheck.errors import NotReady
 
@@ -94,3 +96,20 @@ def test_any_answer(answer: bytes, mechanism: str) -> None:
 def test_awkward_names() -> None:
     """A comma and an equals sign in a name are escaped (RFC 5802 section 5.1)."""
     assert Scram("SCRAM-SHA-1", "a,b=c", "x", "db:1").first().startswith(b"n,,n=a=2Cb=3Dc,r=")
+
+
+def test_the_rounds_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next login with the same password and salt needs no rounds; what is kept is bounded."""
+    computed = []
+
+    def count(*what: object) -> bytes:
+        computed.append(what)
+        return bytes(32)
+
+    monkeypatch.setattr(scram, "_salted", {})
+    monkeypatch.setattr(digests, "pbkdf2", count)
+    for number in (1, 1, 2, 1, *range(200)):
+        made = login("SCRAM-SHA-256", b"nonce")
+        made.final(b"r=nonce-and-more,s=c2FsdA==,i=%d" % (4096 + number))
+    assert len(computed) == len(set(computed)) == 200
+    assert len(scram._salted) <= scram._MOST_SALTED

@@ -27,6 +27,10 @@ MECHANISMS = tuple(_DIGESTS)
 # OpenSSL a third of a second, which no deadline interrupts.
 MOST_ROUNDS = 1_000_000
 _NONCE_BYTES = 18
+# Salted passwords by what they were made of: the next attempt is likely to meet the same salt, and the
+# rounds are most of what a login costs us (RFC 5802 section 3 allows to keep them).
+_salted: dict[tuple[str, bytes, bytes, int], bytes] = {}
+_MOST_SALTED = 64
 
 
 class Scram:
@@ -65,7 +69,7 @@ class Scram:
             raise self._odd("an answer that does not follow from the question")
         if not 0 < rounds <= MOST_ROUNDS:
             raise self._odd(f"a count of rounds that is not from 1 to {MOST_ROUNDS}")
-        salted = digests.pbkdf2(self._name, self._password, salt, rounds)
+        salted = _salt(self._name, self._password, salt, rounds)
         client_key = digests.hmac(self._name, salted, b"Client Key")
         without_proof = b"c=biws,r=" + nonce
         signed = b",".join((self._bare, server_first, without_proof))
@@ -86,6 +90,17 @@ class Scram:
 
     def _odd(self, what: str) -> NotReady:
         return blocked("protocol", f"{self.peer} sent {what} in the login (SCRAM)")
+
+
+def _salt(name: str, password: bytes, salt: bytes, rounds: int) -> bytes:
+    key = (name, password, salt, rounds)
+    salted = _salted.get(key)
+    if salted is None:
+        salted = digests.pbkdf2(*key)
+        if len(_salted) >= _MOST_SALTED:
+            _salted.clear()
+        _salted[key] = salted
+    return salted
 
 
 def _fields(message: bytes) -> dict[bytes, bytes]:
