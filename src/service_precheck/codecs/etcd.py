@@ -101,7 +101,7 @@ class Member:
 
     def _agreed(self, path: str, question: bytes) -> Message:
         """The answer to what a majority must agree upon. The rest of the time is for asking why not."""
-        within = (self._deadline - net.monotonic()) / 2
+        within = max(0.0, self._deadline - net.monotonic()) / 2
         try:
             return self._call(path, question, (*_NEEDS_LEADER, *self._token), within)
         except NotReady as error:
