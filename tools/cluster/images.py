@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 REGISTRY = "service-precheck.test"
 FOLDER = cache() / "cluster-images"
 BUSYBOX = Path("/bin/busybox")
+PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def load(node: Node) -> None:
@@ -31,9 +32,16 @@ def load(node: Node) -> None:
 
 
 def put(node: Node, archive: Path) -> None:
-    """Import an archive into a node's container runtime."""
-    words = ["ctr", "--address", str(node.socket), "--namespace", "k8s.io", "images", "import"]
-    subprocess.run([*words, str(archive)], check=True, capture_output=True)
+    """Import an archive into a node's container runtime, unless that has it already."""
+    words = ["ctr", "--address", str(node.socket), "--namespace", "k8s.io", "images"]
+    listed = subprocess.run([*words, "list"], check=True, capture_output=True, text=True).stdout
+    with tarfile.open(archive) as tar:
+        index = tar.extractfile("index.json")
+        assert index is not None
+        (image,) = json.load(index)["manifests"]
+    name = image["annotations"]["io.containerd.image.name"]
+    if not any({name, image["digest"]} <= set(line.split()) for line in listed.splitlines()):
+        subprocess.run([*words, "import", str(archive)], check=True, capture_output=True)
 
 
 def basic() -> Iterable[Path]:
@@ -68,7 +76,9 @@ def archive(name: str, files: Mapping[str, tuple[bytes, int]], command: Sequence
     return made
 
 
-def write(made: Path, name: str, layer: bytes, command: Sequence[str]) -> None:
+def write(
+    made: Path, name: str, layer: bytes, command: Sequence[str], *, search: str = PATH
+) -> None:
     """Write an archive in the layout of the OCI image specification 1.1, with one layer."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     packed = gzip.compress(layer, compresslevel=1)
@@ -76,7 +86,7 @@ def write(made: Path, name: str, layer: bytes, command: Sequence[str]) -> None:
         {
             "architecture": "amd64",
             "os": "linux",
-            "config": {"Entrypoint": list(command), "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]},
+            "config": {"Entrypoint": list(command), "Env": [f"PATH={search}"]},
             "rootfs": {"type": "layers", "diff_ids": [digest(layer)]},
         }
     ).encode()

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+from tools.cluster import services as cluster_services
 from tools.servers import chroot, debian, golang, maven
 
 
@@ -28,6 +29,7 @@ def cluster() -> None:
     golang.etcd()
     golang.kubernetes()
     golang.helm()
+    cluster_services.bring()
 
 
 def image() -> None:
