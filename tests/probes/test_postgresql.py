@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 
 import pytest
@@ -12,7 +13,7 @@ from service_precheck import net
 from service_precheck.codecs import postgresql_fault, postgresql_options, postgresql_state, saslprep
 from service_precheck.codecs.postgresql_wire import MOST_ROW, Conversation, ServerError
 from service_precheck.dns import Names
-from service_precheck.errors import NotReady
+from service_precheck.errors import NotReady, OperatorError
 from service_precheck.model import CAUSES, Verdict
 from service_precheck.options import Target
 from service_precheck.stream import Attempt, Stream
@@ -245,6 +246,36 @@ def test_both_names_of_the_scheme() -> None:
     """`postgres://` is `postgresql://`, and shown as that."""
     assert target("postgres://me@db/x") == target("postgresql://me@db/x")
     assert str(target("postgres://db/x")) == "postgresql://db:5432/x"
+
+
+MISTAKES = {
+    "postgresql://db#role=primary": "#role= without a user",
+    "postgresql://db#table=t#query=SELECT 1": "#query= without a user",
+    "postgresql://me@db#role=primary#max-lag=1s": "a primary is behind nobody",
+    "postgresql://me@db#unix-socket=/run/x#ca=/x": "PostgreSQL has none there",
+    "postgresql://me@db#tls=off#ca=/x": "#tls= says no",
+    "postgresql://me@db?sslmode=disable#insecure": "?sslmode= says no TLS",
+    "postgresql://me@db?sslmode=yes": "verify-full",
+    "postgresql://me@db?sslrootcert=/x": "#ca=",
+    "postgresql://db?user=me": "#user=",
+    "postgresql://me@db?target_session_attrs=read-write": "#role=",
+    "postgresql://me@db/a%00b": "a control character",
+    "postgresql://me@db#table=a%0Ab": "a control character",
+    "postgresql://me@db#role=leader": "primary, replica",
+}
+
+
+@pytest.mark.parametrize("text", MISTAKES)
+def test_mistakes(text: str) -> None:
+    """What cannot be meant is told before anything is sent."""
+    with pytest.raises(OperatorError, match=re.escape(MISTAKES[text])):
+        target(text)
+
+
+def test_the_rest_of_a_query_is_ignored() -> None:
+    """What changes no answer may stand in a connection string."""
+    ignored = "connect_timeout=3&application_name=y&options=-c%20a&sslmode=prefer"
+    assert target(f"postgresql://me@db/x?{ignored}").query == ignored
 
 
 # RFC 4013 section 3.

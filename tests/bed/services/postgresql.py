@@ -175,6 +175,11 @@ class PostgreSQL:
         """What it wrote so far."""
         return self._daemon.log
 
+    def logged(self, since: int) -> str:
+        """What it wrote since its log was that long, but for what it says of its checkpoints."""
+        lines = self.log[since:].splitlines()
+        return "\n".join(line for line in lines if "checkpoint" not in line)
+
     def configure(self, *lines: str) -> None:
         """Add lines to its configuration, for its next start."""
         with (self.data / "postgresql.conf").open("a") as file:
