@@ -71,6 +71,13 @@ def test_rows() -> None:
     assert heard(said) == [("t", None)]
 
 
+def test_many_rows() -> None:
+    """However many rows and parameters come, only what is needed is kept."""
+    row = message(b"D", bytes(2))
+    told = message(b"S", b"server_version\0" + b"9" * 5000 + b" more\0")
+    assert heard(told + row * 900 + READY) == [(), ()]
+
+
 def test_long_rows() -> None:
     """A long row is passed over up to a bound; another long message breaks the protocol."""
     assert heard(message(b"D", bytes(70_000)) + READY) == [()]
@@ -207,6 +214,15 @@ def test_lag(lag: str | None, receives: str) -> None:
     """Only a number within the bound holds."""
     found = state("#max-lag=10s", "t", "on", lag, receives)
     assert (found.cause if isinstance(found, Verdict) else found) == LAGS[(lag, receives)]
+
+
+def test_no_state_is_no_proof() -> None:
+    """A server that does not answer what it was asked is neither primary nor standby."""
+    for row in ((), (None, None), ("f", None), ("x", "off"), ("f", "no")):
+        for text in ("", "#role=primary", "#role=replica"):
+            found = state(text, *row)
+            assert isinstance(found, Verdict)
+            assert found.cause == "protocol"
 
 
 @given(st.lists(st.one_of(st.none(), st.text(max_size=5)), max_size=8))

@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..options import Target
 
+# In seconds. Nothing is further behind.
 _CENTURY = 3.2e9
 _RECEIVES = (
     "EXISTS (SELECT FROM pg_stat_wal_receiver WHERE coalesce(status, 'streaming') = 'streaming')"
@@ -49,6 +50,8 @@ def judge(target: Target, peer: str, row: tuple[str | None, ...]) -> str:
     `protocol`.
     """
     row = (*row, *(None for _ in range(6)))
+    if row[0] not in ("t", "f") or row[1] not in ("on", "off"):
+        raise blocked("protocol", f"{peer} does not say whether it is in recovery and read-only")
     standby, read_only = row[0] == "t", row[1] == "on"
     role = target.text("role")
     if role == "primary" and standby:
@@ -87,7 +90,7 @@ def _behind(target: Target, peer: str, text: str | None, receives: bool) -> str:
     except ValueError:
         lag = _CENTURY
     if not -_CENTURY < lag < _CENTURY:
-        # Neither is what is not a number.
+        # NaN is within no bounds.
         raise blocked("protocol", f"{peer} gives no number for its lag")
     most = target.number("max-lag") or 0.0
     if lag > most:

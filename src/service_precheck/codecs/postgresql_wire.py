@@ -64,18 +64,18 @@ class ServerError(Exception):
 
 
 class Conversation:
-    """Messages over a stream. `parameters` is what the server told of itself, `server_version` for one;
-    `encrypted` the version of TLS, empty without.
+    """Messages over a stream. `version` is the server's, once it has told; `encrypted` that of TLS, empty
+    without.
 
     Raises ServerError for what the server refuses, NotReady for all else.
     """
 
-    __slots__ = ("_left", "encrypted", "parameters", "stream")
+    __slots__ = ("_left", "encrypted", "stream", "version")
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
-        self.parameters: dict[str, str] = {}
         self.encrypted = ""
+        self.version = ""
         self._left = MOST_MESSAGES
 
     def offers_tls(self) -> bool:
@@ -116,14 +116,15 @@ class Conversation:
             body = self.stream.read_exactly(length, "a whole answer")
             if kind == b"S":
                 name, _, value = body.removesuffix(b"\0").partition(b"\0")
-                self.parameters[_text(name)] = _text(value)
+                if name == b"server_version":
+                    self.version = printable(_text(value.partition(b" ")[0]), 20)
             elif kind not in b"NA":
                 return kind, body
         raise self.odd(f"more than {MOST_MESSAGES} messages")
 
     def rows(self) -> list[tuple[str | None, ...]]:
-        """The rows that come before the server is ready for the next query (ReadyForQuery)."""
-        rows = []
+        """The rows, two of them at most, before the server is ready for a query (ReadyForQuery)."""
+        rows: list[tuple[str | None, ...]] = []
         error = None
         while True:
             try:
@@ -133,17 +134,17 @@ class Conversation:
                     raise
                 error = error or said
                 continue
-            if kind == b"D":
+            if kind == b"D" and len(rows) < 2:
                 rows.append(self._columns(body))
             elif kind == b"Z":
                 if error is not None:
                     raise error
                 return rows
-            elif kind not in b"TCI12sK":
+            elif kind not in b"DTCI12sK":
                 raise self.odd(f"a message of type {kind!r} in the middle of an answer")
 
     def query(self, text: str) -> list[tuple[str | None, ...]]:
-        """Run statements (Query); the rows of all of them, their columns as text."""
+        """Run statements (Query); their rows as `rows` has them, columns as text."""
         self.send(b"Q", text.encode() + b"\0")
         return self.rows()
 

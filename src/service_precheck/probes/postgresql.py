@@ -112,7 +112,7 @@ def _converse(target: Target, talk: Conversation) -> Verdict:
     try:
         rows = talk.query(postgresql_state.question(target))
         if len(rows) != 1:
-            raise talk.odd(f"{len(rows)} rows where one is due")
+            raise talk.odd("more rows than one, or none, where one is due")
         words = postgresql_state.judge(target, peer, rows[0])
         if query := target.text("query"):
             left = talk.stream.deadline - net.monotonic()
@@ -121,8 +121,7 @@ def _converse(target: Target, talk: Conversation) -> Verdict:
             words += ", has a row for the query"
     finally:
         talk.end()
-    version = printable(talk.parameters.get("server_version", "").partition(" ")[0], 20)
-    about = ", ".join(filter(None, (f"PostgreSQL {version}".rstrip(), talk.encrypted)))
+    about = ", ".join(filter(None, (f"PostgreSQL {talk.version}".rstrip(), talk.encrypted)))
     return ready(f"{peer} {words} (database {printable(database, 80)}, {about})")
 
 
