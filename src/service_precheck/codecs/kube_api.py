@@ -33,10 +33,6 @@ MOST_PAGES = 200
 WATCH = 300
 # A server that says nothing for so long after that is gone.
 LATE = 30.0
-_METADATA = (
-    "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,"
-    "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
-)
 
 
 class Gone(Exception):
@@ -74,7 +70,8 @@ class Talk:
         path = f"{question.path()}&limit={PAGE}"
         more = ""
         for _ in range(MOST_PAGES):
-            head = self._ask(path + (more and f"&continue={encoded(more)}"), _accepted(question))
+            accept = _accepted(question, "PartialObjectMetadataList")
+            head = self._ask(path + (more and f"&continue={encoded(more)}"), accept)
             page = self._object(head)
             items = page.get("items")
             listed = items if isinstance(items, list) else []
@@ -94,7 +91,7 @@ class Talk:
             f"{question.path()}&watch=true&allowWatchBookmarks=true&timeoutSeconds={span}"
             f"&resourceVersion={encoded(version)}"
         )
-        head = self._ask(path, _accepted(question))
+        head = self._ask(path, _accepted(question, "PartialObjectMetadata"))
         assert self._stream is not None
         self._stream.keep_alive()
         self._stream.deadline = net.monotonic() + span + LATE
@@ -213,8 +210,10 @@ class Talk:
         return _refused(peer, str(head), status, head, self._access)
 
 
-def _accepted(question: Question) -> str:
-    return _METADATA if question.metadata else "application/json"
+def _accepted(question: Question, form: str) -> str:
+    """What to accept: a form of the objects without all but their metadata, where that is enough."""
+    short = f"application/json;as={form};g=meta.k8s.io;v=v1," if question.metadata else ""
+    return f"{short}application/json"
 
 
 def _refused(peer: str, status: str, said: Json, head: Response | None, access: Access) -> NotReady:

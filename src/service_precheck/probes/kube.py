@@ -92,8 +92,12 @@ def watch(target: Target, attempt: Attempt) -> Iterator[Verdict]:
                     if not asking.version:
                         asking.list(talk)
                         yield from asking.news()
+                    told = asking.version
                     for _ in asking.watch(talk):
                         yield from asking.news()
+                    if asking.version == told and net.monotonic() - began < LEAST:
+                        # It ended before it could tell anything, and may again.
+                        asking.version = ""
             except Gone:
                 asking.version = ""
             except NotReady as error:
