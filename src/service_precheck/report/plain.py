@@ -41,6 +41,9 @@ class Plain:
         # An attempt's line says it already, but not for a group, nor when a dependency's own time is over.
         if not self.verbose or state.members or state.over:
             self._line(f"{word(state)}: {told(state, short=True)}")
+        if state.cause == "forbidden" and state.verdict is not None and state.verdict.hint:
+            # The right can be granted while the gate waits; other hints come with its end.
+            self._line(f"  hint: {state.verdict.hint}")
 
     def attempted(self, state: State) -> None:
         self._line(f"{word(state)}: {told(state)} (attempt {state.attempts})")
