@@ -104,21 +104,11 @@ class PostgreSQL:
         self.port = free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="bed-pg-"))
         self.data = self.folder / "data"
-        hand_over(self.folder)
-        if self._origin is None:
-            self._run("initdb", "--no-sync", "-U", "postgres", "-A", "trust", "-E", "UTF8")
-        else:
-            place = ("-h", str(self._origin.folder), "-p", str(self._origin.port))
-            self._run("pg_basebackup", *place, "-U", "postgres", "-R", "--checkpoint=fast", "-N")
-        (self.data / "pg_hba.conf").write_text("\n".join((*self._hba, "")))
-        own = (
-            f"port = {self.port}",
-            "listen_addresses = '127.0.0.1'",
-            f"unix_socket_directories = '{self.folder}'",
-        )
-        self.configure(*SETTINGS, *own, *self._settings)
-        if self._authority is not None:
-            self._secure(self._authority)
+        try:
+            self._install()
+        except BaseException:
+            shutil.rmtree(self.folder)
+            raise
         self._daemon = Daemon(*unprivileged(), program("postgres"), "-D", str(self.data))
         self._daemon.__enter__()
         try:
@@ -137,6 +127,23 @@ class PostgreSQL:
         self.stop()
         self._daemon.__exit__(kind, error, traceback)
         shutil.rmtree(self.folder)
+
+    def _install(self) -> None:
+        hand_over(self.folder)
+        if self._origin is None:
+            self._run("initdb", "--no-sync", "-U", "postgres", "-A", "trust", "-E", "UTF8")
+        else:
+            place = ("-h", str(self._origin.folder), "-p", str(self._origin.port))
+            self._run("pg_basebackup", *place, "-U", "postgres", "-R", "--checkpoint=fast", "-N")
+        (self.data / "pg_hba.conf").write_text("\n".join((*self._hba, "")))
+        own = (
+            f"port = {self.port}",
+            "listen_addresses = '127.0.0.1'",
+            f"unix_socket_directories = '{self.folder}'",
+        )
+        self.configure(*SETTINGS, *own, *self._settings)
+        if self._authority is not None:
+            self._secure(self._authority)
 
     def _secure(self, authority: Authority) -> None:
         made = authority.issue()
