@@ -178,25 +178,25 @@ OF_CONNECTIONS = {
 PACKAGE = Path(schemes.__file__).parent
 
 
-def causes_in(module: str, seen: set[str]) -> set[str]:
+def causes_in(module: Path, seen: set[Path]) -> set[str]:
     """The causes that stand in a probe's module and in the codecs it imports."""
     if module in seen:
         return set()
     seen.add(module)
-    tree = ast.parse((PACKAGE / f"{module}.py").read_text())
+    tree = ast.parse(module.read_text())
     found = {
         node.value
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and node.value in CAUSES
     }
     for node in ast.walk(tree):
-        if not isinstance(node, ast.ImportFrom):
+        if not isinstance(node, ast.ImportFrom) or not node.level:
             continue
-        for name in (f"{node.module or ''}.{alias.name}".strip(".") for alias in node.names):
-            for path in (name, name.rpartition(".")[0]):
-                place = f"codecs/{path.removeprefix('codecs.')}"
-                if path and (PACKAGE / f"{place}.py").exists():
-                    found |= causes_in(place, seen)
+        base = module.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+        for path in (base, *(base / alias.name for alias in node.names)):
+            file = path.with_suffix(".py")
+            if file.is_relative_to(PACKAGE / "codecs") and file.exists():
+                found |= causes_in(file, seen)
     return found
 
 
@@ -206,6 +206,6 @@ def causes_in(module: str, seen: set[str]) -> set[str]:
 def test_causes_of_services_are_those_of_the_code(name: str) -> None:
     """The causes that a service's row lists are those that its code can give, no more and no less."""
     listed = set(docs_tables.scheme(name).causes)
-    written = causes_in(f"probes/{schemes.BUILT_IN[name]}", set())
+    written = causes_in(PACKAGE / "probes" / f"{schemes.BUILT_IN[name]}.py", set())
     assert listed <= written
     assert written - OF_CONNECTIONS <= listed

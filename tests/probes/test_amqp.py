@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service_precheck import target
-from service_precheck.codecs import amqp_fault
-from service_precheck.codecs import amqp_wire as wire
+from service_precheck.codecs.amqp import fault, wire
 from service_precheck.errors import NotReady, OperatorError
 from service_precheck.model import CAUSES
 from tests.bed.sockets import Behaviour, Connection, Server, answer, close, hang, say
@@ -173,7 +172,7 @@ def test_channel_close(code: int, text: str, cause: str) -> None:
     """A queue that is known and not there is `not-ready`, one that is not known `missing-object`."""
     fields = wire.Fields(wire.number(code, 2) + wire.short(text), "mq:5672")
     with pytest.raises(NotReady) as caught:
-        amqp_fault.channel_closed(fields, "queue", "q")
+        fault.channel_closed(fields, "queue", "q")
     assert caught.value.verdict.cause == cause
 
 
@@ -215,8 +214,8 @@ def test_any_fields(raw: bytes) -> None:
 def test_any_close(raw: bytes) -> None:
     """Whatever a Close holds is a cause, or 405, which says that a queue is there."""
     try:
-        error = amqp_fault.connection_closed(wire.Fields(raw, "mq:5672"))
-        said = amqp_fault.channel_closed(wire.Fields(raw, "mq:5672"), "queue", "q")
+        error = fault.connection_closed(wire.Fields(raw, "mq:5672"))
+        said = fault.channel_closed(wire.Fields(raw, "mq:5672"), "queue", "q")
         assert said.startswith("the queue q is there")
     except NotReady as raised:
         error = raised

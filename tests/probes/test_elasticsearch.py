@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service_precheck import target
-from service_precheck.codecs import elasticsearch_fault, elasticsearch_health
-from service_precheck.codecs.elasticsearch_api import quoted
+from service_precheck.codecs.elasticsearch import fault as elasticsearch_fault
+from service_precheck.codecs.elasticsearch import health
+from service_precheck.codecs.elasticsearch.api import quoted
 from service_precheck.codecs.http1 import Response
 from service_precheck.errors import NotReady, OperatorError
 from service_precheck.model import CAUSES
@@ -207,11 +208,11 @@ def test_any_answer(answer: dict[str, object], leaf: Target) -> None:
     """Whatever JSON comes is a verdict, never a traceback."""
     causes = set()
     try:
-        assert elasticsearch_health.judged(leaf, answer, PLACE)
+        assert health.judged(leaf, answer, PLACE)
     except NotReady as error:
         causes.add(error.verdict.cause)
     try:
-        elasticsearch_health.unblocked(leaf, answer, "a", PLACE)
+        health.unblocked(leaf, answer, "a", PLACE)
     except NotReady as error:
         causes.add(error.verdict.cause)
     for status in (200, 401, 403, 408, 429, 503, 504):

@@ -842,7 +842,7 @@ def test_mistakes_are_found_before_anything_is_asked(options: str, words: str) -
     [
         ("http://a:b@x/#user=c", "besides a user before the host"),
         ("http://a:b@x/#password-file=/x", "more than one password"),
-        ("http://a:b%0A@x/", "control character"),
+        ("http://a:b%0A@x/", "character that cannot be seen"),
         ("https://x/#alpn=h2", "other than http/1.1"),
         ("https://x/#key=/k", "without #cert="),
     ],

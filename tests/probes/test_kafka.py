@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service_precheck.codecs import kafka_wire as wire
-from service_precheck.codecs.kafka_talk import MOST_ANSWER
+from service_precheck.codecs.kafka import wire
+from service_precheck.codecs.kafka.talk import MOST_ANSWER
 from service_precheck.errors import OperatorError
 from service_precheck.model import Verdict
 from service_precheck.target import parse

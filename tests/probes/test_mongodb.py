@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service_precheck import target
-from service_precheck.codecs import bson, mongodb_member, mongodb_wire
-from service_precheck.codecs.mongodb_member import Member
-from service_precheck.codecs.mongodb_options import Wish
+from service_precheck.codecs.mongodb import bson, wire
+from service_precheck.codecs.mongodb import member as mongodb_member
+from service_precheck.codecs.mongodb.member import Member
+from service_precheck.codecs.mongodb.options import Wish
 from service_precheck.errors import NotReady, OperatorError
 from service_precheck.options import Target
 from tests.bed.sockets import Server, say
@@ -178,7 +179,7 @@ def test_any_hello(answer: dict[str, object]) -> None:
     """Whatever its fields hold, an answer makes a member, or an error that can be told."""
     member = Member("db:27017", ("db", 27017), answer)
     assert str(member)
-    error = mongodb_wire.refusal("db:27017", "hello", answer, login=False)
+    error = wire.refusal("db:27017", "hello", answer, login=False)
     assert isinstance(error, NotReady)
 
 

@@ -13,10 +13,10 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service_precheck.codecs import mysql_rsa
-from service_precheck.codecs.mysql_faults import explain, of_login
-from service_precheck.codecs.mysql_login import Login
-from service_precheck.codecs.mysql_wire import Fields, Greeting, Refusal
+from service_precheck.codecs.mysql import rsa as mysql_rsa
+from service_precheck.codecs.mysql.faults import explain, of_login
+from service_precheck.codecs.mysql.login import Login
+from service_precheck.codecs.mysql.wire import Fields, Greeting, Refusal
 from service_precheck.model import CAUSES
 from tests.bed.sockets import Connection, Server, close, say
 from tests.probes.conftest import Ask

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service_precheck import net, target
-from service_precheck.codecs import redis_fault, redis_info, redis_nodes, resp
-from service_precheck.codecs.resp import Client, Refusal
+from service_precheck.codecs.redis import fault, nodes, resp
+from service_precheck.codecs.redis import info as redis_info
+from service_precheck.codecs.redis.resp import Client, Refusal
 from service_precheck.dns import Names
 from service_precheck.errors import NotReady, OperatorError
 from service_precheck.model import CAUSES, ready
@@ -139,12 +140,12 @@ def test_any_reply(said: bytes) -> None:
     """Whatever comes is a value or an obstacle, for everything that reads replies."""
     for role, link in (("primary", False), ("replica", True)):
         cause(partial(redis_info.standing, Client(Said(said), ""), role, link))
-    cause(lambda: redis_nodes.check_cluster(Client(Said(said), ""), whole=True))
-    cause(lambda: redis_nodes.primary(Client(Said(said), ""), "main", lambda _: ""))
-    cause(lambda: redis_nodes.moved(Client(Said(b""), ""), Refusal(said.decode("latin-1"))))
+    cause(lambda: nodes.check_cluster(Client(Said(said), ""), whole=True))
+    cause(lambda: nodes.primary(Client(Said(said), ""), "main", lambda _: ""))
+    cause(lambda: nodes.moved(Client(Said(b""), ""), Refusal(said.decode("latin-1"))))
     refusal = Refusal(said.decode("latin-1"))
     for command in (("PING",), ("AUTH", "pw"), ("SENTINEL", "MASTER", "main")):
-        error = redis_fault.explain(Client(Said(said), ""), command, refusal)
+        error = fault.explain(Client(Said(said), ""), command, refusal)
         assert error.verdict.cause in CAUSES
 
 
@@ -176,7 +177,7 @@ def test_any_info(info: dict[str, str]) -> None:
     said = bulk(text)
     for role, link in (("primary", False), ("replica", False), ("replica", True), ("", True)):
         cause(partial(redis_info.standing, Client(Said(said), ""), role, link))
-    cause(lambda: redis_nodes.check_cluster(Client(Said(said), ""), whole=False))
+    cause(lambda: nodes.check_cluster(Client(Said(said), ""), whole=False))
     assert redis_info.Info("here", text).progress().isprintable()
 
 

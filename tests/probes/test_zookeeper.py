@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service_precheck import target
-from service_precheck.codecs.zookeeper_options import znode
-from service_precheck.codecs.zookeeper_session import error_name
+from service_precheck.codecs.zookeeper.options import znode
+from service_precheck.codecs.zookeeper.session import error_name
 from service_precheck.dns import Names
 from service_precheck.errors import OperatorError
 from service_precheck.options import Target

@@ -265,7 +265,7 @@ def test_wall_clock_is_not_asked() -> None:
             uses[path.relative_to(SOURCE / "service_precheck").as_posix()] = asked
     assert set(uses) <= {
         *("report/plain.py", "report/jsonlines.py", "report/live.py"),
-        *("tls.py", "codecs/http1.py", "codecs/http_page.py", "codecs/http_fault.py"),
+        *("tls.py", "codecs/http1.py", "codecs/http/page.py", "codecs/http/fault.py"),
         "probes/file.py",
     }, uses
 

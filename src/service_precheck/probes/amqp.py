@@ -17,16 +17,16 @@ from __future__ import annotations
 
 from .. import net, stream
 from ..access import tls_settings
-from ..codecs import amqp_login
-from ..codecs import amqp_wire as wire
-from ..codecs.amqp_options import OPTIONS, QUERY, TLS_ONLY, check, vhost
+from ..codecs.amqp import login as amqp_login
+from ..codecs.amqp import wire
+from ..codecs.amqp.options import OPTIONS, QUERY, TLS_ONLY, check, vhost
 from ..errors import NotReady, blocked
 from ..model import Verdict, printable, ready
 from ..options import Scheme, Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..codecs.amqp_wire import Broker
+    from ..codecs.amqp.wire import Broker
     from ..stream import Attempt, Stream
 
 CHANNEL = 1
@@ -100,10 +100,10 @@ def _declared(connection: Stream, kind: str, name: str) -> str:
     connection.write(wire.method(CHANNEL, asked, *declare))
     which, fields = wire.expect(connection, answer, wire.CHANNEL_CLOSE)
     if which == wire.CHANNEL_CLOSE:
-        from ..codecs import amqp_fault
+        from ..codecs.amqp import fault
 
         connection.write(wire.method(CHANNEL, wire.CHANNEL_CLOSE_OK))
-        return amqp_fault.channel_closed(fields, kind, name)
+        return fault.channel_closed(fields, kind, name)
     connection.write(wire.method(CHANNEL, wire.CHANNEL_CLOSE, bytes(2), wire.short(""), bytes(4)))
     wire.expect(connection, wire.CHANNEL_CLOSE_OK)
     if kind == "exchange":

@@ -23,8 +23,8 @@ from ..access import (
     tls_settings,
     wants_tls,
 )
-from ..codecs.elasticsearch_api import ask, login, quoted
-from ..codecs.elasticsearch_health import judged, unblocked
+from ..codecs.elasticsearch.api import ask, login, quoted
+from ..codecs.elasticsearch.health import judged, unblocked
 from ..codecs.http1 import Place
 from ..errors import NotReady
 from ..model import Verdict, ready
@@ -32,7 +32,7 @@ from ..options import FLAG, NUMBER, PATH, TEXT, Option, Scheme, Target, choice
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..codecs.elasticsearch_api import Json
+    from ..codecs.elasticsearch.api import Json
     from ..stream import Attempt
 
 _FIELDS = "blocks.global,metadata.indices.*.state,metadata.indices.*.settings.index.blocks"

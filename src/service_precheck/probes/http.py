@@ -12,8 +12,8 @@ from __future__ import annotations
 from .. import net, stream
 from ..access import TLS_OPTIONS, tls_settings
 from ..codecs import http1
+from ..codecs.http.options import HARMLESS, OPTIONS, check, proxy_place, write_status
 from ..codecs.http1 import Place
-from ..codecs.http_options import HARMLESS, OPTIONS, check, proxy_place, write_status
 from ..errors import NotReady, blocked
 from ..model import Verdict, ready
 from ..options import Scheme, Target
@@ -202,16 +202,14 @@ def _judge(
     if head.status == 407 and target.text("proxy") and not _expected(target, 407):
         raise _proxy_refuses(target, head)
     if not _expected(target, head.status):
-        from ..codecs import http_fault
+        from ..codecs.http import fault as http_fault
 
         wanted = ", ".join(write_status(each) for each in target.values("status"))
         raise http_fault.explain(connection, head, words, wanted, logged_in)
     if target.texts("contains") or target.texts("json"):
-        from ..codecs import http_page
+        from ..codecs.http import page
 
-        found = http_page.check(
-            connection, head, words, target.texts("contains"), target.texts("json")
-        )
+        found = page.check(connection, head, words, target.texts("contains"), target.texts("json"))
         return ready(f"{words} answers {head.status}, {found}")
     connection.deadline = min(connection.deadline, net.monotonic() + LINGER)
     try:

@@ -9,10 +9,10 @@ each leader of a topic for where its partitions end (ListOffsets), else one brok
 
 from __future__ import annotations
 
-from ..codecs import kafka_wire as wire
-from ..codecs.kafka_entry import MECHANISMS, Entry
-from ..codecs.kafka_fault import check_cluster, check_topic, counted, trouble, unreached
-from ..codecs.kafka_options import OPTIONS, check
+from ..codecs.kafka import wire
+from ..codecs.kafka.entry import MECHANISMS, Entry
+from ..codecs.kafka.fault import check_cluster, check_topic, counted, trouble, unreached
+from ..codecs.kafka.options import OPTIONS, check
 from ..errors import NotReady, blocked
 from ..kinds import is_name
 from ..model import Verdict, ready
@@ -21,8 +21,8 @@ from ..options import Scheme, Target, place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..codecs.kafka_talk import Talk
-    from ..codecs.kafka_wire import Broker
+    from ..codecs.kafka.talk import Talk
+    from ..codecs.kafka.wire import Broker
     from ..stream import Attempt
 
     # Of a leader: its topics, and which of their partitions it leads.

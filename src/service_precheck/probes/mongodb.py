@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from .. import net, stream
 from ..access import tls_settings
-from ..codecs import mongodb_member as members
-from ..codecs.mongodb_member import Member, Place, serving
-from ..codecs.mongodb_options import OPTIONS, QUERY, Wish, check
-from ..codecs.mongodb_wire import ask
+from ..codecs.mongodb import member as members
+from ..codecs.mongodb.member import Member, Place, serving
+from ..codecs.mongodb.options import OPTIONS, QUERY, Wish, check
+from ..codecs.mongodb.wire import ask
 from ..errors import NotReady, blocked
 from ..model import Verdict, ready
 from ..options import Scheme, Target
@@ -101,7 +101,7 @@ def _proof(target: Target, wish: Wish, connection: Stream, member: Member) -> st
     proof = f"{connection.peer} {does} as {member}"
     if wish.user:
         from ..codecs import credentials
-        from ..codecs.mongodb_login import login
+        from ..codecs.mongodb.login import login
 
         mechanism = login(connection, wish, credentials.password(target), member)
         proof += f", and took the login ({mechanism})"
@@ -128,11 +128,11 @@ def _judge(
     if proof and count >= wish.least:
         serve = f"; {count} member{' serves' if count == 1 else 's serve'}" if wish.least else ""
         return ready(proof + serve)
-    from ..codecs import mongodb_fault
+    from ..codecs.mongodb import fault
 
     if proof:
-        raise mongodb_fault.too_few(wish, found, missed)
-    raise mongodb_fault.explain(wish, found, missed)
+        raise fault.too_few(wish, found, missed)
+    raise fault.explain(wish, found, missed)
 
 
 SCHEMES = (

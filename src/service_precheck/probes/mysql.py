@@ -12,9 +12,9 @@ password, is let be refused, which proves that logins are served and is counted 
 from __future__ import annotations
 
 from .. import net, stream
-from ..codecs.mysql_login import LOGINS, Login, be_refused
-from ..codecs.mysql_options import NEED_LOGIN, OPTIONS, check, database, tls_mode
-from ..codecs.mysql_wire import Conversation, Refusal
+from ..codecs.mysql.login import LOGINS, Login, be_refused
+from ..codecs.mysql.options import NEED_LOGIN, OPTIONS, check, database, tls_mode
+from ..codecs.mysql.wire import Conversation, Refusal
 from ..errors import blocked
 from ..model import Verdict, printable, ready
 from ..options import Scheme, Target
@@ -41,10 +41,10 @@ def probe(target: Target, attempt: Attempt) -> Verdict:
                 proven = _proven(target, server, attempt)
                 return ready(f"{server.peer} {proven} ({server.greeting.product})")
         except Refusal as refusal:
-            from ..codecs import mysql_faults
+            from ..codecs.mysql import faults
 
             plain = tls_mode(target) == "off"
-            raise mysql_faults.explain(refusal, connection.peer, plain) from refusal
+            raise faults.explain(refusal, connection.peer, plain) from refusal
 
 
 def _connect(target: Target, attempt: Attempt) -> Stream:
@@ -65,9 +65,9 @@ def _protect(target: Target, server: Conversation, mode: str) -> bool:
     """Speak TLS as `mode` has it; whether it is spoken."""
     if mode == "off" or (mode == "prefer" and not server.greeting.tls):
         return False
-    from ..codecs import mysql_tls
+    from ..codecs.mysql import tls
 
-    mysql_tls.protect(target, server, checked=mode == "require")
+    tls.protect(target, server, checked=mode == "require")
     return True
 
 
@@ -78,9 +78,9 @@ def _without_login(target: Target, server: Conversation) -> Verdict:
         _protect(target, server, mode)
     refusal = be_refused(server)
     if refusal is not None:
-        from ..codecs import mysql_faults
+        from ..codecs.mysql import faults
 
-        if not mysql_faults.of_login(refusal):
+        if not faults.of_login(refusal):
             raise refusal
     needing = next((f"#{name}=" for name in NEED_LOGIN if target.option(name)), "")
     if needing or database(target):
@@ -100,14 +100,14 @@ def _proven(target: Target, server: Conversation, attempt: Attempt) -> str:
         proven.append(f"has the database {printable(name)}")
     role, most_lag = target.text("role"), target.number("max-lag")
     if target.flag("galera") or role or most_lag is not None:
-        from ..codecs import mysql_state
+        from ..codecs.mysql import state
 
         if target.flag("galera"):
-            proven.append(mysql_state.synced(server))
+            proven.append(state.synced(server))
         if role == "primary":
-            proven.append(mysql_state.writable(server))
+            proven.append(state.writable(server))
         elif role or most_lag is not None:
-            proven.append(mysql_state.replicating(server, most_lag))
+            proven.append(state.replicating(server, most_lag))
     query = target.text("query")
     if target.texts("table") or query:
         _limit(server, attempt)

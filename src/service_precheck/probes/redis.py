@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from .. import stream
 from ..access import TLS_OPTIONS_BESIDE_KEY, tls_settings
-from ..codecs.redis_options import OPTIONS, check, database_number
-from ..codecs.resp import Client, Refusal
+from ..codecs.redis.options import OPTIONS, check, database_number
+from ..codecs.redis.resp import Client, Refusal
 from ..errors import NotReady, blocked
 from ..model import Verdict, printable, ready
 from ..options import Option, Scheme, Target, place
@@ -35,9 +35,9 @@ def probe(target: Target, attempt: Attempt) -> Verdict:
         server = _client(target, connection, target.host)
         if not name:
             return ready(_judge(target, server, target.text("role")))
-        from ..codecs import redis_nodes
+        from ..codecs.redis import nodes
 
-        host, port = redis_nodes.primary(server, name, lambda sentinel: _log_in(target, sentinel))
+        host, port = nodes.primary(server, name, lambda sentinel: _log_in(target, sentinel))
     known = f"the primary of {printable(name, 60)} by the sentinel {server.peer}"
     try:
         with stream.connect(host, port, attempt) as connection:
@@ -107,13 +107,13 @@ def _judge(target: Target, server: Client, role: str) -> str:
     elif said != "PONG":
         raise server.strange("PING", said)
     if role or link:
-        from ..codecs import redis_info
+        from ..codecs.redis import info
 
-        proven.append(redis_info.standing(server, role, link))
+        proven.append(info.standing(server, role, link))
     if cluster:
-        from ..codecs import redis_nodes
+        from ..codecs.redis import nodes
 
-        proven.append(redis_nodes.check_cluster(server, whole=True))
+        proven.append(nodes.check_cluster(server, whole=True))
     if key:
         proven.append(_find(target, server, key))
     return f"{server.peer} {', '.join(proven) or 'answers PING'}"
@@ -123,9 +123,9 @@ def _find(target: Target, server: Client, key: str, hops: int = 0) -> str:
     """What is proven of a key. In a cluster each node knows the one that has it, which is asked then."""
     said = server.say("EXISTS", key)
     if isinstance(said, Refusal) and said.code in ("MOVED", "ASK") and hops < MOST_HOPS:
-        from ..codecs import redis_nodes
+        from ..codecs.redis import nodes
 
-        host, port = redis_nodes.moved(server, said)
+        host, port = nodes.moved(server, said)
         host = host or target.host
         with stream.connect(host, port, server.stream.attempt) as connection:
             node = _client(target, connection, host)

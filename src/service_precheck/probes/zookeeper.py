@@ -12,8 +12,8 @@ ensemble two writes, where the session begins and where it ends, however many se
 
 from __future__ import annotations
 
-from ..codecs.zookeeper_ensemble import Keeping, Server, servers
-from ..codecs.zookeeper_options import OPTIONS, check, znode
+from ..codecs.zookeeper.ensemble import Keeping, Server, servers
+from ..codecs.zookeeper.options import OPTIONS, check, znode
 from ..errors import NotReady, blocked
 from ..model import Verdict, ready
 from ..options import Scheme, Target
@@ -84,7 +84,7 @@ def _judge(target: Target, keeping: Keeping) -> Verdict:
     there = ""
     path = znode(target)
     if path or target.text("user") or target.user:
-        from ..codecs import zookeeper_znode
+        from ..codecs.zookeeper import znode as zookeeper_znode
 
         there = zookeeper_znode.look(target, keeping.connection, path)
     if not keeping.end():

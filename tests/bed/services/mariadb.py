@@ -20,7 +20,7 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import pymysql
 
@@ -171,7 +171,7 @@ class MariaDB:
 
     def connect(self, **more: Any) -> pymysql.Connection[Any]:  # noqa: ANN401 the driver's own
         """A connection of the driver, as root by the socket unless `more` says otherwise."""
-        arguments = {
+        arguments: dict[str, Any] = {
             "user": "root",
             "ssl_disabled": True,
             "connect_timeout": 10,
@@ -179,7 +179,7 @@ class MariaDB:
         }
         if "host" in more:
             return pymysql.connect(**(arguments | more))
-        connection = pymysql.connect(**(arguments | more), defer_connect=True)
+        connection: Any = pymysql.connect(**(arguments | more), defer_connect=True)
         # The driver itself forgets to close a socket that leads nowhere.
         sock = socket.socket(socket.AF_UNIX)
         try:
@@ -189,7 +189,7 @@ class MariaDB:
             raise
         connection._secure = True
         connection.connect(sock)
-        return connection
+        return cast("pymysql.Connection[Any]", connection)
 
     def sql(self, *statements: str) -> list[Row]:
         """Execute statements as root; the rows of the last."""

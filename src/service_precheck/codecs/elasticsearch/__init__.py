@@ -1,0 +1,1 @@
+"""Elasticsearch's and OpenSearch's API over HTTP."""

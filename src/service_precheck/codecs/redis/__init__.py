@@ -1,0 +1,1 @@
+"""Redis' protocol and what its nodes tell."""
