@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.bed.process import GATE, TOOLBOX, Gate
 from tests.cluster.bed import Cluster, Namespace, Object, until
@@ -390,6 +391,65 @@ def local_port(cluster: Cluster, pid: int) -> int:
         if f"pid={pid}," in line:
             return int(line.split()[2].rpartition(":")[2])
     raise AssertionError("no connection")
+
+
+def rights(account: Account, *targets: str) -> list[Object]:
+    """The objects that `precheck rbac` prints."""
+    words = ("rbac", *targets, "--namespace", account.namespace.name)
+    more = ("--service-account", account.name)
+    done = subprocess.run([*TOOLBOX, *words, *more], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return list(yaml.safe_load_all(done.stdout))
+
+
+def test_rights_are_enough_and_each_is_needed(namespace: Namespace, tmp_path: Path) -> None:
+    """What `precheck rbac` prints lets every target be asked; without any one of its rules one target
+    is forbidden, and without the right to watch the gate waits."""
+    account = Account(namespace, tmp_path)
+    targets = (
+        *("kube://job/migrate", "kube://service/db", "kube://pod#selector=app=web"),
+        *("kube://cm/settings#key=url", "kube://node/node-1", "kube://kube-system/cm/coredns"),
+    )
+    objects = rights(account, *targets)
+
+    def apply(given: list[Object]) -> None:
+        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": given})
+        namespace.cluster.kubectl("apply", "-f", "-", given=text)
+
+    def forbidden() -> set[str]:
+        texts = [f"{target}#kubeconfig={account.file}" for target in targets]
+        words = namespace.cluster.inside(*TOOLBOX, "check", "--output", "json", *texts)
+        done = subprocess.run(words, capture_output=True, text=True)
+        told = json.loads(done.stdout)["dependencies"]
+        pairs = zip(targets, told, strict=True)
+        return {target for target, each in pairs if each["cause"] == "forbidden"}
+
+    assert forbidden() == set(targets)
+    try:
+        apply(objects)
+        assert forbidden() == set()
+        roles = [each for each in objects if each["kind"] in ("Role", "ClusterRole")]
+        assert sorted(len(role["rules"]) for role in roles) == [1, 1, 4]
+        missed = set()
+        for role in roles:
+            for place in range(len(role["rules"])):
+                kept = role["rules"][:place] + role["rules"][place + 1 :]
+                apply([role | {"rules": kept}])
+                lost = forbidden()
+                assert len(lost) == 1
+                missed |= lost
+            apply([role])
+        assert missed == set(targets)
+        own = next(role for role in roles if role["metadata"].get("namespace") == namespace.name)
+        apply([own | {"rules": [rule | {"verbs": ["list"]} for rule in own["rules"]]}])
+        with account.gate("kube://job/migrate") as gate:
+            gate.wait_output('cannot watch resource "jobs"')
+    finally:
+        for each in objects:
+            where = each["metadata"].get("namespace")
+            inside = () if where is None else ("-n", where)
+            words = ("delete", each["kind"], each["metadata"]["name"], *inside)
+            namespace.cluster.kubectl(*words, check=False)
 
 
 def test_in_a_pod(account: Account) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 VERBS = {
     "check": "ask each target once and print every verdict",
     "explain": "tell what a target would do, without asking anything",
+    "rbac": "print the least rights that kube: targets need",
     "causes": "tell what a cause means and what to do about it",
     "completion": "print a completion script for bash or zsh",
     "demo": "show a gate in front of services that come up one after another",
