@@ -10,8 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service_precheck import net
-from service_precheck.codecs import postgresql_fault, postgresql_options, postgresql_state, saslprep
-from service_precheck.codecs.postgresql_wire import MOST_ROW, Conversation, ServerError
+from service_precheck.codecs import saslprep
+from service_precheck.codecs.postgresql import fault
+from service_precheck.codecs.postgresql import options as postgresql_options
+from service_precheck.codecs.postgresql import state as postgresql_state
+from service_precheck.codecs.postgresql.wire import MOST_ROW, Conversation, ServerError
 from service_precheck.dns import Names
 from service_precheck.errors import NotReady, OperatorError
 from service_precheck.model import CAUSES, Verdict
@@ -56,7 +59,7 @@ def outcome(said: bytes) -> str | None:
     except NotReady as broken:
         return broken.verdict.cause
     except ServerError as refused:
-        verdict = postgresql_fault.explain(refused, unencrypted=True).verdict
+        verdict = fault.explain(refused, unencrypted=True).verdict
         return verdict.cause if verdict.seen.isprintable() and len(verdict.seen) < 600 else "long"
     return None
 
@@ -122,7 +125,7 @@ def test_any_answer(said: bytes) -> None:
 def explained(code: str, words: str = "words", **more: str) -> Verdict:
     fields = {"V": "FATAL", "C": code, "M": words, **more}
     said = ServerError(fields, "db:5432", encrypted=False)
-    return postgresql_fault.explain(said, unencrypted=True).verdict
+    return fault.explain(said, unencrypted=True).verdict
 
 
 @given(st.text(alphabet="0123456789ABCDEFXYZP", min_size=5, max_size=5), st.text(), st.text())

@@ -13,8 +13,8 @@ the server, or by the question for a password, upon which it is left alone. It l
 from __future__ import annotations
 
 from .. import net, stream
-from ..codecs import postgresql_login, postgresql_state
-from ..codecs.postgresql_options import (
+from ..codecs.postgresql import login, state
+from ..codecs.postgresql.options import (
     OPTIONS,
     QUERY,
     check,
@@ -24,7 +24,7 @@ from ..codecs.postgresql_options import (
     tls_of,
     user_of,
 )
-from ..codecs.postgresql_wire import Conversation, ServerError
+from ..codecs.postgresql.wire import Conversation, ServerError
 from ..errors import NotReady, blocked
 from ..model import Verdict, printable, ready
 from ..options import Scheme, Target
@@ -90,8 +90,8 @@ def _knock(target: Target, talk: Conversation) -> Verdict:
     peer = talk.stream.peer
     talk.start(user=NAME, database=database_of(target) or "postgres")
     try:
-        method, _ = postgresql_login.asked_for(talk)
-        if method == postgresql_login.OK:
+        method, _ = login.asked_for(talk)
+        if method == login.OK:
             talk.rows()
             talk.end()
             return ready(f"{peer} serves, and lets anybody in; no user was given to log in as")
@@ -99,7 +99,7 @@ def _knock(target: Target, talk: Conversation) -> Verdict:
         if _explained(target, error).verdict.cause not in STRANGER:
             raise
         return ready(f"{peer} serves; no user was given to log in as")
-    asked = postgresql_login.METHODS.get(method, f"method {method}")
+    asked = login.METHODS.get(method, f"method {method}")
     return ready(f"{peer} serves, and asks for a login ({asked}), none was tried")
 
 
@@ -108,12 +108,12 @@ def _converse(target: Target, talk: Conversation) -> Verdict:
     peer, user, database = talk.stream.peer, user_of(target), database_of(target)
     talk.start(user=user, database=database, client_encoding="UTF8", application_name=NAME)
     private = bool(talk.encrypted) or tls_of(target) == "off"
-    postgresql_login.log_in(talk, target, user, private)
+    login.log_in(talk, target, user, private)
     try:
-        rows = talk.query(postgresql_state.question(target))
+        rows = talk.query(state.question(target))
         if len(rows) != 1:
             raise talk.odd("more rows than one, or none, where one is due")
-        words = postgresql_state.judge(target, peer, rows[0])
+        words = state.judge(target, peer, rows[0])
         if query := target.text("query"):
             left = talk.stream.deadline - net.monotonic()
             if not talk.first_row(query, max(1, int(left * SHARE * 1000))):
@@ -126,9 +126,9 @@ def _converse(target: Target, talk: Conversation) -> Verdict:
 
 
 def _explained(target: Target, error: ServerError) -> NotReady:
-    from ..codecs import postgresql_fault
+    from ..codecs.postgresql import fault
 
-    return postgresql_fault.explain(error, unencrypted=tls_of(target) == "off")
+    return fault.explain(error, unencrypted=tls_of(target) == "off")
 
 
 SCHEMES = (

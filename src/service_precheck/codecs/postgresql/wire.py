@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import time
 
-from ..errors import NotReady, blocked
-from ..model import printable
-from ..stream import CHUNK
+from ...errors import NotReady, blocked
+from ...model import printable
+from ...stream import CHUNK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..stream import Stream
+    from ...stream import Stream
 
 PROTOCOL, SSL_REQUEST = 196_608, 80_877_103
 # The longest message that is kept, the longest row that is passed over, the most messages of one talk.

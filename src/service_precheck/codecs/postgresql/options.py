@@ -6,7 +6,7 @@ PostgreSQL documentation, "Database Connection Control Functions", "Connection U
 
 from __future__ import annotations
 
-from ..access import (
+from ...access import (
     LOGIN_OPTIONS,
     ON_AUTH_REFUSED,
     STARTTLS,
@@ -16,12 +16,12 @@ from ..access import (
     tls_settings,
     wants_tls,
 )
-from ..model import percent_decoded
-from ..options import DURATION, PATH, TEXT, Option, Target, choice
+from ...model import percent_decoded
+from ...options import DURATION, PATH, TEXT, Option, Target, choice
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..tls import Settings
+    from ...tls import Settings
 
 OPTIONS = (
     Option(
@@ -99,7 +99,7 @@ def settings_of(target: Target) -> Settings:
     """How to shake hands where TLS is spoken."""
     if tls_of(target) == "require":
         return tls_settings(target)
-    from ..tls import Settings
+    from ...tls import Settings
 
     return Settings(server_name=target.text("server-name"), insecure=True)
 

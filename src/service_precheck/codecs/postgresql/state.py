@@ -7,12 +7,12 @@ takes a lock, nor is any kept from unprivileged users.
 
 from __future__ import annotations
 
-from ..errors import blocked
-from ..model import printable, seconds
+from ...errors import blocked
+from ...model import printable, seconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..options import Target
+    from ...options import Target
 
 # In seconds. Nothing is further behind.
 _CENTURY = 3.2e9

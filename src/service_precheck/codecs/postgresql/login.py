@@ -7,14 +7,14 @@ PostgreSQL documentation, "Frontend/Backend Protocol": "Start-up", "SASL Authent
 
 from __future__ import annotations
 
-from ..errors import blocked
-from . import credentials
+from ...errors import blocked
+from .. import credentials
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..errors import NotReady
-    from ..options import Target
-    from .postgresql_wire import Conversation
+    from ...errors import NotReady
+    from ...options import Target
+    from .wire import Conversation
 
 # Authentication messages by their number ("Message Formats").
 OK, PASSWORD, MD5, SASL, SASL_CONTINUE, SASL_FINAL = 0, 3, 5, 10, 11, 12
@@ -86,10 +86,10 @@ def _prove(
 
 def _scram(talk: Conversation, secret: str) -> None:
     """RFC 7677. The user was named when the session was opened, and the server looks there."""
-    from . import scram
+    from .. import scram
 
     if not secret.isascii():
-        from . import saslprep
+        from .. import saslprep
 
         try:
             secret = saslprep.prepared(secret)
@@ -105,7 +105,7 @@ def _scram(talk: Conversation, secret: str) -> None:
 
 
 def _md5(secret: str, user: str, salt: bytes) -> str:
-    from .. import digests
+    from ... import digests
 
     inner = digests.md5(f"{secret}{user}".encode()).hex()
     return f"md5{digests.md5(inner.encode() + salt).hex()}"

@@ -6,12 +6,12 @@ several meanings: 28000, and 08P01, which is all that pgbouncer says before 1.20
 
 from __future__ import annotations
 
-from ..errors import NotReady
-from ..model import Verdict
+from ...errors import NotReady
+from ...model import Verdict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .postgresql_wire import ServerError
+    from .wire import ServerError
 
 # An error by its five characters, a class of errors by two.
 _CAUSES = {
