@@ -32,6 +32,10 @@ EXAMPLES = ROOT / "examples" / "kubernetes"
 # How the names of images in manifests are replaced: ours, and what the tests' own images stand in for.
 IMAGES = {
     "registry.example/service-precheck": f"{images.REGISTRY}/service-precheck:1",
+    **dict.fromkeys(
+        ("mariadb", "zookeeper", "gcr.io/etcd-development/etcd", "debian"),
+        f"{images.REGISTRY}/services:1",
+    ),
 }
 PATIENCE = 120.0
 
@@ -139,6 +143,17 @@ class Namespace:
         got: list[Object] = self.get("pods")["items"]
         return got
 
+    def pod(self, app: str) -> Object:
+        """The one pod with this `app` label."""
+        (pod,) = self.get("pods", f"--selector=app={app}")["items"]
+        found: Object = pod
+        return found
+
+    def told(self, pod: Object, container: str = "precheck") -> list[str]:
+        """What a gate said, as `normal` has it."""
+        log = self.kubectl("logs", pod["metadata"]["name"], "-c", container)
+        return normal(log.replace(f".{self.name}", ".namespace"))
+
     def restarts(self) -> dict[str, int]:
         """How often each container was restarted, by `pod/container`, init containers included."""
         found = {}
@@ -191,6 +206,43 @@ class Namespace:
                 log = self.kubectl("logs", name, "-c", each["name"], "--tail=5", check=False)
                 told.append(f"{name}/{each['name']}: {log}")
         return "\n".join(told)
+
+
+def normal(log: str) -> list[str]:
+    """The lines of a gate's log without their times, each address and duration written the same."""
+    lines = [line.partition("Z ")[2] for line in log.strip().splitlines()]
+    return [
+        re.sub(r"after [\d.]+ s", "after 1.0 s", re.sub(r"\b10(\.\d+){3}\b", "10.0.0.1", line))
+        for line in lines
+    ]
+
+
+def documented(story: str) -> list[str]:
+    """The lines of the log that `docs/stories.md` shows under this marker, as `normal` has them."""
+    page = (ROOT / "docs" / "stories.md").read_text()
+    block = page.partition(f"<!-- log:{story} -->")[2].split("```")[1]
+    return normal(block.removeprefix("text"))
+
+
+def condition(pod: Object, kind: str = "Ready") -> str:
+    """Since when this condition of a pod holds."""
+    (found,) = [each for each in pod["status"]["conditions"] if each["type"] == kind]
+    assert found["status"] == "True", found
+    return str(found["lastTransitionTime"])
+
+
+def started(pod: Object) -> str:
+    """When the pod's one container started, in its only run."""
+    (status,) = pod["status"]["containerStatuses"]
+    return str(status["state"]["running"]["startedAt"])
+
+
+def opened(pod: Object) -> Object:
+    """How the pod's gate ended; it was run once."""
+    (status,) = pod["status"]["initContainerStatuses"]
+    assert status["restartCount"] == 0
+    ended: Object = status["state"]["terminated"]
+    return ended
 
 
 def until(

@@ -3,6 +3,7 @@
 | fixture     | gives                                                                      |
 |-------------|----------------------------------------------------------------------------|
 | `cluster`   | the `Cluster` of `tests/cluster/bed.py`, up until the session ends         |
+| `services`  | nothing: the cluster has the image of MariaDB, ZooKeeper and etcd           |
 | `namespace` | a `Namespace` of the test's own, deleted behind it                         |
 
 With `PRECHECK_CLUSTER=keep` a cluster that is up already is used and left as it is: for work by hand.
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 
 import pytest
 
+import tools.cluster.services
 from tests.cluster.bed import Cluster, Namespace
 from tools.cluster import __main__ as run
 
@@ -33,6 +35,15 @@ def cluster() -> Iterator[Cluster]:
     finally:
         if not kept:
             run.down()
+
+
+@pytest.fixture(scope="session")
+def services(cluster: Cluster) -> None:
+    """Give the nodes the image of services."""
+    archive = tools.cluster.services.archive()
+    if not archive.exists():
+        pytest.skip("needs the image of services (`python -m tools.servers cluster`)")
+    cluster.load(archive)
 
 
 @pytest.fixture

@@ -22,16 +22,18 @@ PATH = "/usr/share/zookeeper/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # What no server reads.
 LEFT_OUT = ("/usr/share/doc/*", "/usr/share/locale/*")
 NO_DATABASE = "rm -rf $1/var/lib/mysql $1/var/lib/zookeeper $1/var/cache/apt $1/var/lib/apt/lists"
-# Debian's ZooKeeper logs to a file below /var/log; in a container it should to standard output.
-ENVIRONMENT = "$1/etc/zookeeper/conf/environment"
-TO_STANDARD_OUTPUT = (
-    f"sed -i -e s,^ZOO_LOG_DIR=.*,ZOO_LOG_DIR=/tmp, -e s/ROLLINGFILE/CONSOLE/ {ENVIRONMENT}"
+# Debian's ZooKeeper has a folder for its log that root alone may write to, and no logger.
+JARS = "/usr/share/java"
+LOG_TO_STANDARD_ERROR = (
+    "sed -i -e s,^ZOO_LOG_DIR=.*,ZOO_LOG_DIR=/tmp,"
+    f" -e s,{JARS}/zookeeper.jar,{JARS}/zookeeper.jar:{JARS}/slf4j-simple.jar,"
+    " $1/etc/zookeeper/conf/environment"
 )
 
 
 def archive() -> Path:
     """Where the image lies, or will: its name tells what it is made of."""
-    made_of = repr((PACKAGES, SUITE, PATH, LEFT_OUT, NO_DATABASE, TO_STANDARD_OUTPUT))
+    made_of = repr((PACKAGES, SUITE, PATH, LEFT_OUT, NO_DATABASE, LOG_TO_STANDARD_ERROR))
     return images.FOLDER / f"services-{hashlib.sha256(made_of.encode()).hexdigest()[:16]}.tar"
 
 
@@ -52,7 +54,7 @@ def bring() -> None:
                 # A mirror may be a copy of some day before.
                 '--aptopt=Acquire::Check-Valid-Until "false"',
                 *(f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT),
-                *(f"--customize-hook={hook}" for hook in (NO_DATABASE, TO_STANDARD_OUTPUT)),
+                *(f"--customize-hook={hook}" for hook in (NO_DATABASE, LOG_TO_STANDARD_ERROR)),
                 *(SUITE, str(root), str(SOURCES)),
             ],
             stdin=subprocess.DEVNULL,
