@@ -14,56 +14,26 @@ no thread left) the list alone is asked, again and again.
 from __future__ import annotations
 
 from .. import net
-from ..codecs import kube_kinds
-from ..codecs.kube_access import access
-from ..codecs.kube_api import Gone, Talk, part, text
-from ..codecs.kube_discovery import forget, kind_of
-from ..codecs.kube_fields import read_condition, read_path
-from ..codecs.kube_view import View
+from ..codecs.kube import kinds
+from ..codecs.kube.access import access
+from ..codecs.kube.api import Gone, Talk, part, text
+from ..codecs.kube.discovery import forget, kind_of
+from ..codecs.kube.options import OPTIONS, check
+from ..codecs.kube.view import View
 from ..errors import NotReady, blocked
-from ..kinds import Kind, Wrong
 from ..model import Verdict, printable, seconds
-from ..options import FLAG, NUMBER, PATH, TEXT, Option, Scheme, Target, choice
+from ..options import Scheme, Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..codecs.kube_access import Access
-    from ..codecs.kube_kinds import Question
+    from ..codecs.kube.access import Access
+    from ..codecs.kube.kinds import Question
     from ..stream import Attempt
 
 # A server that ends each watch at once is not asked more often than this.
 LEAST = 1.0
-
-_OPTIONS = (
-    Option("selector", TEXT, "labels of the objects, as app=web,tier!=db, instead of a name"),
-    Option("min", NUMBER, "how many endpoints, or of the selected objects, must be ready"),
-    Option(
-        "condition",
-        Kind("NAME:STATUS", read_condition),
-        "a condition that must be so, as Ready or Ready:False",
-        many=True,
-    ),
-    Option(
-        "jsonpath",
-        Kind("PATH:VALUE", read_path),
-        "a field that must be so, as .status.phase:Running; without a value, that must be there",
-        many=True,
-    ),
-    Option("exists", FLAG, "ask for no more than that it is there", False),
-    Option("absent", FLAG, "ask for it to be gone", False),
-    Option("key", TEXT, "a key that the configmap or secret must have", many=True),
-    Option("same-node", FLAG, "ask for the daemonset's pod on this pod's node ($NODE_NAME)", False),
-    Option(
-        "failed",
-        choice("fail", "wait"),
-        "fail: a job that failed ends the gate; wait: it is waited for one that is made anew",
-        "fail",
-    ),
-    Option("kubeconfig", PATH, "a kubeconfig file to use instead of the pod's service account"),
-    Option("context", TEXT, "the context of the kubeconfig file, instead of its current one"),
-)
 
 
 def probe(target: Target, attempt: Attempt) -> Verdict:
@@ -150,7 +120,7 @@ class _Asking:
         except NotReady as error:
             if error.verdict.cause == "missing-object":
                 # The kind's definition was deleted.
-                forget(kube_kinds.asked(self._target).kind, self._way)
+                forget(kinds.asked(self._target).kind, self._way)
                 raise blocked(
                     "missing-object",
                     f"no {question.kind.plural}.{question.kind.group} are served",
@@ -176,11 +146,11 @@ class _Asking:
 
     def _begun(self, talk: Talk) -> tuple[Question, View]:
         if self._question is None or self._view is None:
-            what = kube_kinds.asked(self._target)
+            what = kinds.asked(self._target)
             kind = kind_of(what.kind, self._way, talk)
             node = _node(self._target)
             namespace = what.namespace or self._way.namespace
-            self._question = kube_kinds.question(self._target, kind, namespace, node)
+            self._question = kinds.question(self._target, kind, namespace, node)
             self._view = View(self._target, kind, self._question)
         return self._question, self._view
 
@@ -198,16 +168,14 @@ class _Asking:
 
     def _rights(self, said: str) -> str:
         """How who was refused gets the least rights, as the refusal names them."""
-        from ..codecs import kube_rights
+        from ..codecs.kube import rights
 
         if self._question is None:
             return ""
         user = said.partition('User "')[2].partition('"')[0] or "USER"
-        what = kube_kinds.asked(self._target)
-        kind = kube_kinds.built_in(what.kind) or self._question.kind
-        return kube_rights.commands(
-            kube_rights.rule(self._target, kind, self._question.namespace), user
-        )
+        what = kinds.asked(self._target)
+        kind = kinds.built_in(what.kind) or self._question.kind
+        return rights.commands(rights.rule(self._target, kind, self._question.namespace), user)
 
 
 def _node(target: Target) -> str:
@@ -219,41 +187,6 @@ def _node(target: Target) -> str:
         hint = "env: [{name: NODE_NAME, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}]"
         raise blocked("local", "the environment variable NODE_NAME is not set", hint)
     return name
-
-
-def _check(target: Target) -> tuple[str, ...]:
-    """What is wrong with the parts of a target, and with options that do not go with its kind."""
-    try:
-        what = kube_kinds.asked(target)
-    except Wrong as wrong:
-        return (str(wrong),)
-    known = kube_kinds.built_in(what.kind)
-    name = known.name if known is not None else what.kind
-    given = {option for option, value in target.given if value is not False}
-    wrong_ones = []
-    if what.name and "selector" in given:
-        wrong_ones.append("#selector= besides a name")
-    if {"exists", "absent"} & given and given & {
-        "condition",
-        "jsonpath",
-        "key",
-        "same-node",
-        "min",
-    }:
-        wrong_ones.append("#exists or #absent with what only an object that is there can have")
-    if {"exists", "absent"} <= given:
-        wrong_ones.append("#exists with #absent")
-    if "key" in given and name not in ("configmap", "secret"):
-        wrong_ones.append(f"#key= of a {name}; only a configmap and a secret have keys")
-    if "key" in given and given & {"condition", "jsonpath"}:
-        wrong_ones.append("#key= with #condition= or #jsonpath=")
-    if "min" in given and not ("selector" in given or name == "service"):
-        wrong_ones.append("#min= of one object; it goes with a service, or with #selector=")
-    if "same-node" in given and not (name == "daemonset" and what.name):
-        wrong_ones.append("#same-node without a daemonset: kube://daemonset/NAME#same-node")
-    if "failed" in given and name != "job":
-        wrong_ones.append(f"#failed= of a {name}; only a job fails for good")
-    return tuple(wrong_ones)
 
 
 SCHEMES = (
@@ -279,9 +212,9 @@ SCHEMES = (
             "unexpected-status",
             "unsupported",
         ),
-        options=_OPTIONS,
+        options=OPTIONS,
         floor=1.0,
-        check=_check,
+        check=check,
         watch=watch,
     ),
 )

@@ -10,8 +10,8 @@ from __future__ import annotations
 import sys
 
 from .. import net
-from ..codecs import kube_kinds
-from ..codecs.kube_rights import NAME, VERBS, Rule, rule
+from ..codecs.kube import kinds
+from ..codecs.kube.rights import NAME, VERBS, Rule, rule
 from ..dns import Names
 from ..errors import NotReady
 from ..kinds import Kind, Wrong
@@ -68,12 +68,12 @@ def run(arguments: list[str], environment: Mapping[str, str]) -> int:
 
 
 def _rule(target: Target, namespace: str) -> Rule:
-    what = kube_kinds.asked(target)
-    kind = kube_kinds.built_in(what.kind)
+    what = kinds.asked(target)
+    kind = kinds.built_in(what.kind)
     if kind is None:
-        from ..codecs.kube_access import access
-        from ..codecs.kube_api import Talk
-        from ..codecs.kube_discovery import kind_of
+        from ..codecs.kube.access import access
+        from ..codecs.kube.api import Talk
+        from ..codecs.kube.discovery import kind_of
 
         attempt = Attempt(net.monotonic() + PATIENCE, Names())
         with access(target) as way, Talk(way, attempt) as talk:

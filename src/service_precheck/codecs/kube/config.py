@@ -1,0 +1,251 @@
+"""The way to an API server as a kubeconfig file has it: for laptops and pipelines, never in a pod.
+
+Kubernetes documentation, "Organizing Cluster Access Using kubeconfig Files" and "client-go credential
+plugins". YAML is read by PyYAML, which comes with `service-precheck[kubeconfig]`; a file in JSON, which
+is YAML too, needs nothing. Nothing here is loaded unless a file is used, so the standard library is free.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ...errors import blocked
+from ...model import keep_secret, printable
+from ...tls import Settings
+from .. import credentials
+from .access import Access
+from .api import Json, objects, part, text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ...options import Target
+
+PATIENCE = 60.0
+# A plugin's token is asked for anew this long before it expires.
+EARLY = 10.0
+
+
+def access(target: Target, in_pod: bool) -> Access:
+    """The way of the context that `context` names, else of the file's own. Raises NotReady (`local`)."""
+    config, folder = _config(_files(target, in_pod))
+    context_name = target.text("context") or text(config, "current-context")
+    context = _entry(config, "context", context_name, folder)
+    cluster = _entry(config, "cluster", text(context, "cluster"), folder)
+    user = _entry(config, "user", text(context, "user"), folder) if text(context, "user") else {}
+    server = text(cluster, "server")
+    try:
+        url = urlsplit(server)
+        port = url.port or (443 if url.scheme == "https" else 80)
+    except ValueError as error:
+        raise blocked("local", f"the server of the kubeconfig file is no URL: {error}") from error
+    if url.scheme not in ("https", "http") or not url.hostname:
+        raise blocked(
+            "local", f"the server of the kubeconfig file is no URL: {printable(server, 80)}"
+        )
+    namespace = text(context, "namespace") or "default"
+    way = Access(url.hostname, port, namespace, None, str, url.path.rstrip("/"))
+    plugin = _Plugin(part(user, "exec"), folder, cluster) if part(user, "exec") else None
+    try:
+        if url.scheme == "https":
+            way.settings = _settings(way, cluster, user, plugin, folder)
+        way.token = _token(user, plugin, folder)
+    except BaseException:
+        way.__exit__()
+        raise
+    return way
+
+
+def _files(target: Target, in_pod: bool) -> list[str]:
+    if named := target.text("kubeconfig"):
+        return [named]
+    listed = [path for path in os.environ.get("KUBECONFIG", "").split(":") if path]
+    home = Path("~/.kube/config").expanduser()
+    if listed or home.exists():
+        return listed or [str(home)]
+    if in_pod:
+        hint = (
+            "automountServiceAccountToken: true in the pod lets it ask; bare names need no rights"
+        )
+        raise blocked("local", "no service account's token is mounted in this pod", hint)
+    hint = "#kubeconfig= names one"
+    raise blocked("local", "this is no pod, and there is no kubeconfig file", hint)
+
+
+def _config(paths: list[str]) -> tuple[Json, Path]:
+    """The files taken together: the first to name something has it. And the folder of the first."""
+    merged: Json = {}
+    for path in paths:
+        for key, value in _read(path).items():
+            mine = merged.get(key)
+            if isinstance(mine, list) and isinstance(value, list):
+                merged[key] = mine + value
+            elif not mine:
+                merged[key] = value
+    return merged, Path(paths[0]).parent
+
+
+def _read(path: str) -> Json:
+    written = credentials.plain(path)
+    try:
+        value = json.loads(written)
+    except ValueError:
+        value = _yaml(written, path)
+    if not isinstance(value, dict):
+        raise blocked("local", f"{path} is no kubeconfig file")
+    return value
+
+
+def _yaml(written: str, path: str) -> object:
+    try:
+        import yaml
+    except ImportError as error:
+        hint = "pip install 'service-precheck[kubeconfig]', or kubectl config view --raw -o json"
+        raise blocked(
+            "local", f"{path} is YAML, and PyYAML is not here to read it", hint
+        ) from error
+    try:
+        return yaml.safe_load(written)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise blocked("local", f"{path} is no YAML") from error
+
+
+def _entry(config: Json, what: str, name: str, folder: Path) -> Json:
+    for one in objects(config, f"{what}s"):
+        if text(one, "name") == name:
+            return part(one, what)
+    shown = printable(name, 100)
+    raise blocked("local", f"the kubeconfig file in {folder} has no {what} {shown!r}")
+
+
+def _settings(
+    way: Access, cluster: Json, user: Json, plugin: _Plugin | None, folder: Path
+) -> Settings:
+    cert = _file(way, user, "client-certificate", folder)
+    key = _file(way, user, "client-key", folder)
+    if plugin is not None and (found := plugin.certificate()):
+        cert, key = (_in_memory(way, one) for one in found)
+    return Settings(
+        ca=_file(way, cluster, "certificate-authority", folder),
+        server_name=text(cluster, "tls-server-name"),
+        alpn=("http/1.1",),
+        cert=cert,
+        key=key,
+        insecure=cluster.get("insecure-skip-tls-verify") is True,
+        alpn_optional=True,
+    )
+
+
+def _file(way: Access, entry: Json, name: str, folder: Path) -> str:
+    """The path of what stands in a file, or in the entry itself; empty where it stands in neither."""
+    data = text(entry, f"{name}-data")
+    if data:
+        try:
+            return _in_memory(way, base64.b64decode(data, validate=True))
+        except binascii.Error as error:
+            raise blocked("local", f"{name}-data of the kubeconfig file is no base64") from error
+    path = text(entry, name)
+    return str(folder / path) if path else ""
+
+
+def _in_memory(way: Access, data: bytes) -> str:
+    """A path to `data` that no disk holds: OpenSSL reads keys from files only."""
+    descriptor = os.memfd_create("kubeconfig", os.MFD_CLOEXEC)
+    way.opened.append(descriptor)
+    os.write(descriptor, data)
+    return f"/proc/self/fd/{descriptor}"
+
+
+def _token(user: Json, plugin: _Plugin | None, folder: Path) -> Callable[[], str]:
+    if path := text(user, "tokenFile"):
+        return lambda: credentials.from_file(str(folder / path))
+    if token := text(user, "token"):
+        keep_secret(token)
+        return lambda: token
+    if user.get("auth-provider") or user.get("username"):
+        hint = "a token, a client certificate or an exec plugin"
+        raise blocked(
+            "unsupported", "the kubeconfig file logs in in a way that is not spoken", hint
+        )
+    return plugin.token if plugin is not None else str
+
+
+class _Plugin:
+    """A credential plugin (client.authentication.k8s.io): a command that prints an ExecCredential."""
+
+    def __init__(self, spec: Json, folder: Path, cluster: Json) -> None:
+        self._spec = spec
+        self._folder = folder
+        self._cluster = cluster
+        self._status: Json = {}
+        self._until = 0.0
+
+    def token(self) -> str:
+        """Its token, asked for anew once it has expired; empty if it gives none."""
+        return keep_secret(text(self._current(), "token"))
+
+    def certificate(self) -> tuple[bytes, bytes] | None:
+        """Its client certificate and key, in PEM."""
+        status = self._current()
+        cert, key = text(status, "clientCertificateData"), text(status, "clientKeyData")
+        return (cert.encode(), key.encode()) if cert and key else None
+
+    def _current(self) -> Json:
+        if not self._status or time.time() > self._until - EARLY:
+            self._status = self._asked()
+            self._until = _moment(text(self._status, "expirationTimestamp"))
+        return self._status
+
+    def _asked(self) -> Json:
+        version = text(self._spec, "apiVersion") or "client.authentication.k8s.io/v1"
+        information = {
+            "apiVersion": version,
+            "kind": "ExecCredential",
+            "spec": {"interactive": False},
+        }
+        given = {text(one, "name"): text(one, "value") for one in objects(self._spec, "env")}
+        command = text(self._spec, "command")
+        arguments = self._spec.get("args")
+        words = [str(one) for one in arguments] if isinstance(arguments, list) else []
+        # As kubectl has it, a path is beside the file, and a name is looked for.
+        program = str(self._folder / command) if "/" in command else command
+        try:
+            done = subprocess.run(
+                [program, *words],
+                env={**os.environ, "KUBERNETES_EXEC_INFO": json.dumps(information), **given},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=PATIENCE,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise blocked("local", f"{command} gave no login within {PATIENCE:.0f} s") from error
+        except OSError as error:
+            hint = printable(text(self._spec, "installHint"), 200)
+            why = os.strerror(error.errno or 0)
+            raise blocked("local", f"{command} cannot be run: {why}", hint) from error
+        said = printable(done.stderr.decode("utf-8", "replace").strip(), 200)
+        if done.returncode:
+            raise blocked("local", f"{command} ended with {done.returncode}: {said}")
+        try:
+            return part(json.loads(done.stdout), "status")
+        except ValueError as error:
+            raise blocked("local", f"{command} printed no ExecCredential") from error
+
+
+def _moment(written: str) -> float:
+    """Seconds since the epoch of an RFC 3339 time; for ever where there is none."""
+    from datetime import datetime
+
+    try:
+        return datetime.fromisoformat(written).timestamp()
+    except ValueError:
+        return float("inf")

@@ -1,0 +1,53 @@
+"""The least rights that a target needs: rules as RBAC has them.
+
+Kubernetes documentation, "Using RBAC Authorization". A list with `fieldSelector=metadata.name=` is
+allowed by a rule with that name in `resourceNames`; a selector is not, so it needs the whole kind.
+"""
+
+from __future__ import annotations
+
+from ...model import Frozen
+from .kinds import Kind, Question, asked, question
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ...options import Target
+
+VERBS = ("list", "watch")
+NAME = "service-precheck"
+
+
+class Rule(Frozen):
+    """One rule: verbs are always `VERBS`. `name` is empty where all objects are needed; `namespace` where
+    the kind stands in none."""
+
+    __slots__ = ("group", "name", "namespace", "resource")
+    group: str
+    resource: str
+    name: str
+    namespace: str
+
+    def __init__(self, group: str, resource: str, name: str, namespace: str) -> None:
+        self._set(group=group, resource=resource, name=name, namespace=namespace)
+
+
+def rule(target: Target, kind: Kind, namespace: str) -> Rule:
+    """The rule for what a target asks."""
+    what: Question = question(target, kind, namespace)
+    name = asked(target).name if what.fields.startswith("metadata.name=") else ""
+    resource = what.kind.plural
+    return Rule(what.kind.group, resource, name, namespace if what.kind.namespaced else "")
+
+
+def commands(one: Rule, user: str) -> str:
+    """How kubectl creates it for who was refused, in a line."""
+    where = f"-n {one.namespace} " if one.namespace else ""
+    role = "role" if one.namespace else "clusterrole"
+    resource = f"{one.resource}.{one.group}" if one.group else one.resource
+    named = f" --resource-name={one.name}" if one.name else ""
+    account = user.removeprefix("system:serviceaccount:")
+    who = f"--serviceaccount={account}" if account != user else f"--user={user}"
+    return (
+        f"kubectl {where}create {role} {NAME} --verb={','.join(VERBS)} --resource={resource}{named}"
+        f" && kubectl {where}create {role}binding {NAME} --{role}={NAME} {who}"
+    )
