@@ -133,6 +133,8 @@ def asked(target: Target) -> Asked:
         # They would be folders of a path.
         if part in (".", ".."):
             raise Wrong(f"{part!r} is no name")
+    if selects and len(parts) == 2 and built_in(parts[0]) and not built_in(parts[1]):
+        raise Wrong(f"{printable(target.path)} names one object, and #selector= chooses some")
     namespace = parts.pop(0) if len(parts) == most else ""
     kind = parts.pop(0)
     word = kind.lower()
@@ -147,10 +149,9 @@ def asked(target: Target) -> Asked:
 def _nearest(word: str) -> str:
     from ...masking import nearest
 
-    near = nearest(word, names(), "{}") if "." not in word else ""
-    return (
-        f"; {near}" if near else "; any other is written KIND.GROUP, as certificate.cert-manager.io"
-    )
+    near = "" if "." in word else nearest(word, names(), "{}")
+    other = "any other is written KIND.GROUP, as certificate.cert-manager.io"
+    return f"; {near if near.startswith('did you mean') else other}"
 
 
 class Question(Frozen):

@@ -47,8 +47,6 @@ def check(target: Target) -> tuple[str, ...]:
     name = known.name if known is not None else what.kind
     given = {option for option, value in target.given if value is not False}
     wrong_ones = []
-    if what.name and "selector" in given:
-        wrong_ones.append("#selector= besides a name")
     if {"exists", "absent"} & given and given & {
         "condition",
         "jsonpath",

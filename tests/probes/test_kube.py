@@ -1,0 +1,813 @@
+"""`kube:` without a cluster: what an API server answers that a real one cannot be made to soon enough, how
+objects are judged, kubeconfig files, and mistakes. The real one is asked in `tests/cluster/test_kube.py`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import queue
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from service_precheck import net, stream
+from service_precheck.codecs.kube import discovery, fields, rules
+from service_precheck.codecs.kube.kinds import Kind, built_in, names
+from service_precheck.dns import Names
+from service_precheck.errors import NotReady, OperatorError
+from service_precheck.model import Verdict
+from service_precheck.options import Target
+from service_precheck.probes import kube
+from service_precheck.stream import Attempt
+from service_precheck.target import parse
+from tests.bed.process import Gate
+from tests.bed.sockets import Server, hang, say
+from tests.probes.conftest import Ask
+
+Object = dict[str, Any]
+# What a script answers: a status and a body, or the steps of a watch.
+Answer = tuple[int, Object, dict[str, str]]
+
+
+def ok(body: Object) -> Answer:
+    return 200, body, {}
+
+
+def status(code: int, message: str = "", **headers: str) -> Answer:
+    told = {"kind": "Status", "code": code, "message": message}
+    return code, told, {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+def listed(version: str, *items: Object) -> Answer:
+    return ok({"metadata": {"resourceVersion": version}, "items": list(items)})
+
+
+def named(name: str, version: str = "1", **more: object) -> Object:
+    return {"metadata": {"name": name, "resourceVersion": version}, **more}
+
+
+def event(kind: str, thing: Object) -> Object:
+    return {"type": kind, "object": thing}
+
+
+class ApiServer:
+    """Answers each list and each watch with the next of its script, and keeps what was asked.
+
+    A watch's script is a queue: events, then None where the server ends it.
+    """
+
+    def __init__(self, port: int = 0) -> None:
+        self.lists: list[Answer | Callable[[], Answer]] = []
+        self.watches: list[Answer | queue.Queue[Object | None]] = []
+        self.paths: dict[str, Answer] = {}
+        self.asked: list[str] = []
+        self.tokens: list[str] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                outer.answer(self)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self.server.daemon_threads = True
+        self.port = self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def answer(self, handler: BaseHTTPRequestHandler) -> None:
+        self.asked.append(handler.path)
+        self.tokens.append(handler.headers.get("Authorization", ""))
+        if handler.path in self.paths:
+            self.send(handler, self.paths[handler.path])
+        elif "watch=true" in handler.path:
+            watch = self.watches.pop(0) if self.watches else queue.Queue()
+            if isinstance(watch, tuple):
+                self.send(handler, watch)
+                return
+            handler.send_response(200)
+            handler.send_header("Transfer-Encoding", "chunked")
+            handler.end_headers()
+            try:
+                while (told := watch.get()) is not None:
+                    raw = json.dumps(told).encode() + b"\n"
+                    handler.wfile.write(b"%x\r\n%b\r\n" % (len(raw), raw))
+                handler.wfile.write(b"0\r\n\r\n")
+            except OSError:
+                handler.close_connection = True
+        else:
+            answer = self.lists.pop(0) if len(self.lists) > 1 else self.lists[0]
+            self.send(handler, answer() if callable(answer) else answer)
+
+    def send(self, handler: BaseHTTPRequestHandler, answer: Answer) -> None:
+        code, body, headers = answer
+        raw = json.dumps(body).encode()
+        handler.send_response(code)
+        for name, value in headers.items():
+            handler.send_header(name, value)
+        handler.send_header("Content-Length", str(len(raw)))
+        handler.end_headers()
+        handler.wfile.write(raw)
+
+    def verbs(self) -> list[str]:
+        """What was asked, in short."""
+        return ["watch" if "watch=true" in path else "list" for path in self.asked]
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def api() -> Iterator[ApiServer]:
+    with closing(ApiServer()) as made:
+        yield made
+
+
+def kubeconfig(folder: Path, server: str, **user: object) -> Path:
+    path = folder / "config"
+    document = {
+        "current-context": "x",
+        "contexts": [
+            {"name": "x", "context": {"cluster": "c", "user": "u", "namespace": "shop"}},
+            {"name": "y", "context": {"cluster": "c", "user": "u", "namespace": "other"}},
+        ],
+        "clusters": [{"name": "c", "cluster": {"server": server}}],
+        "users": [{"name": "u", "user": user}],
+    }
+    path.write_text(json.dumps(document))
+    return path
+
+
+@pytest.fixture
+def config(api: ApiServer, tmp_path: Path) -> Path:
+    return kubeconfig(tmp_path, f"http://127.0.0.1:{api.port}")
+
+
+def watching(text: str, timeout: float = 5.0) -> Iterator[Verdict]:
+    """The verdicts of a watch."""
+    target = parse(text)
+    assert isinstance(target, Target)
+    assert target.scheme.watch is not None
+    return target.scheme.watch(target, Attempt(net.monotonic() + timeout, Names()))
+
+
+@pytest.fixture(autouse=True)
+def _brisk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not wait between two watches, and know no kind."""
+    monkeypatch.setattr(kube, "LEAST", 0.0)
+    monkeypatch.setattr(discovery, "_found", {})
+    monkeypatch.setattr(discovery, "_missing", {})
+
+
+def test_a_watch_goes_on_from_its_bookmark(api: ApiServer, config: Path) -> None:
+    """When the server ends a watch, the next begins at the last version that was told, without a list."""
+    first: queue.Queue[Object | None] = queue.Queue()
+    second: queue.Queue[Object | None] = queue.Queue()
+    api.lists, api.watches = [listed("10")], [first, second]
+    verdicts = watching(f"kube://cm/a#kubeconfig={config}")
+    assert next(verdicts).cause == "missing-object"
+    first.put(event("BOOKMARK", named("", "25")))
+    first.put(None)
+    second.put(event("ADDED", named("a", "30")))
+    assert next(verdicts).ready
+    assert api.verbs() == ["list", "watch", "watch"]
+    assert "resourceVersion=10" in api.asked[1]
+    assert "resourceVersion=25" in api.asked[2]
+    second.put(event("DELETED", named("a", "31")))
+    assert next(verdicts).cause == "missing-object"
+
+
+@pytest.mark.parametrize("how", ["event", "status"])
+def test_gone_is_one_relist(api: ApiServer, config: Path, how: str) -> None:
+    """fault 47: 410 Gone, as an event or as the answer, costs one list and one watch."""
+    first: queue.Queue[Object | None] = queue.Queue()
+    second: queue.Queue[Object | None] = queue.Queue()
+    api.lists = [listed("10"), listed("50", named("a", "40"))]
+    api.watches = [first if how == "event" else status(410, "too old"), second]
+    first.put(event("ERROR", {"kind": "Status", "code": 410, "reason": "Expired"}))
+    verdicts = watching(f"kube://cm/a#kubeconfig={config}")
+    assert next(verdicts).cause == "missing-object"
+    assert next(verdicts).ready
+    second.put(event("DELETED", named("a", "51")))
+    assert next(verdicts).cause == "missing-object"
+    assert api.verbs() == ["list", "watch", "list", "watch"]
+    assert "resourceVersion=50" in api.asked[3]
+
+
+def test_a_throttled_request_waits_as_told(api: ApiServer, config: Path, ask: Ask) -> None:
+    """fault 48: 429 is asked again when the server says, of a list and of a watch."""
+    api.lists = [status(429, "too many", Retry_After="7")]
+    verdict = ask(f"kube://cm/a#kubeconfig={config}")
+    assert (verdict.cause, verdict.again, verdict.stale) == ("overloaded", 7.0, True)
+    assert len(api.asked) == 1
+    api.lists, api.watches = [listed("10")], [status(429, "too many", Retry_After="3")]
+    verdicts = watching(f"kube://cm/a#kubeconfig={config}")
+    assert next(verdicts).cause == "missing-object"
+    with pytest.raises(NotReady) as told:
+        next(verdicts)
+    assert (told.value.verdict.cause, told.value.verdict.again) == ("overloaded", 3.0)
+    assert "nothing new is known of configmap a in shop" in told.value.verdict.seen
+
+
+def test_a_rotated_token_costs_one_call(api: ApiServer, tmp_path: Path) -> None:
+    """fault 49: a token that was replaced while it was sent is read again, for one failed call."""
+    token = tmp_path / "token"
+    token.write_text("first-token\n")
+    config = kubeconfig(tmp_path, f"http://127.0.0.1:{api.port}", tokenFile="token")
+
+    def refuse() -> Answer:
+        token.write_text("second-token\n")
+        return status(401, "Unauthorized")
+
+    api.lists = [refuse, listed("10", named("a"))]
+    assert next(watching(f"kube://cm/a#kubeconfig={config}")).ready
+    assert api.tokens == ["Bearer first-token", "Bearer second-token"]
+
+
+def test_a_refused_token_is_not_sent_twice(api: ApiServer, tmp_path: Path, ask: Ask) -> None:
+    """fault 49: a token that is still the same is `auth-refused`; none at all is `auth-required`."""
+    config = kubeconfig(tmp_path, f"http://127.0.0.1:{api.port}", token="a-token")
+    api.lists = [status(401, "Unauthorized")]
+    verdict = ask(f"kube://cm/a#kubeconfig={config}")
+    assert verdict.cause == "auth-refused"
+    assert len(api.asked) == 1
+    config = kubeconfig(tmp_path, f"http://127.0.0.1:{api.port}")
+    assert ask(f"kube://cm/a#kubeconfig={config}").cause == "auth-required"
+
+
+def test_without_an_api_server_others_go_on(tmp_path: Path) -> None:
+    """fault 52: while the API server is away, other targets are asked, and what was known is marked stale;
+    when it is back the gate opens."""
+    first = ApiServer()
+    config = kubeconfig(tmp_path, f"http://127.0.0.1:{first.port}")
+    stop: queue.Queue[Object | None] = queue.Queue()
+    first.lists, first.watches = [listed("10", named("a"))], [stop]
+    with Server(say(b"x"), opened=False) as other:
+        target = f"kube://cm/a#kubeconfig={config}"
+        with Gate(target, f"tcp://{other.address}", "-v") as gate:
+            gate.wait_output("is there")
+            first.close()
+            stop.put(None)
+            gate.wait_output("nothing new is known of configmap a in shop; ")
+            assert "ago: configmap a in shop is there [refused]" in gate.stderr
+            other.open()
+            gate.wait_output("accepts connections")
+            with closing(ApiServer(first.port)) as second:
+                second.lists = [listed("20", named("a"))]
+                done = gate.wait(20)
+    assert done.status == 0
+
+
+def test_an_api_server_that_is_away_proves_no_absence(tmp_path: Path, ask: Ask) -> None:
+    """fault 52: that nobody answers is no proof that an object is gone."""
+    with Server(say(b""), opened=False) as nobody:
+        config = kubeconfig(tmp_path, f"http://{nobody.address}")
+        verdict = ask(f"kube://cm/a#kubeconfig={config}")
+    assert (verdict.cause, verdict.definite) == ("refused", False)
+
+
+def test_a_forbidden_list_says_what_to_grant(api: ApiServer, config: Path, ask: Ask) -> None:
+    """fault 50: the hint creates the least role, for the user that the refusal names."""
+    user = "system:serviceaccount:front:web"
+    api.lists = [status(403, f'jobs.batch "m" is forbidden: User "{user}" cannot list resource')]
+    verdict = ask(f"kube://job/m#kubeconfig={config}")
+    assert (verdict.cause, verdict.again, verdict.stale) == ("forbidden", 5.0, False)
+    assert verdict.hint == (
+        "kubectl -n shop create role service-precheck --verb=list,watch --resource=jobs.batch "
+        "--resource-name=m && kubectl -n shop create rolebinding service-precheck "
+        "--role=service-precheck --serviceaccount=front:web"
+    )
+
+
+def test_a_silent_watch_is_given_up(
+    api: ApiServer, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that keeps a watch open past its time, and says nothing, is taken for gone."""
+    from service_precheck.codecs.kube import api as wire
+
+    monkeypatch.setattr(wire, "WATCH", 1)
+    monkeypatch.setattr(wire, "LATE", -0.8)
+    api.lists = [listed("10")]
+    verdicts = watching(f"kube://cm/a#kubeconfig={config}")
+    assert next(verdicts).cause == "missing-object"
+    with pytest.raises(NotReady) as told:
+        next(verdicts)
+    assert told.value.verdict.cause == "no-reply"
+
+
+def test_a_watch_ends_when_nobody_waits(
+    api: ApiServer, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A library's call that has ended leaves no watch behind."""
+    monkeypatch.setattr(stream, "CALLED_OFF_LOOK", 0.01)
+    api.lists = [listed("10")]
+    target = parse(f"kube://cm/a#kubeconfig={config}")
+    assert isinstance(target, Target)
+    assert target.scheme.watch is not None
+    attempt = Attempt(net.monotonic() + 5, Names())
+    over: list[bool] = []
+    attempt.called_off = lambda: bool(over)
+    verdicts = target.scheme.watch(target, attempt)
+    assert next(verdicts).cause == "missing-object"
+    over.append(True)
+    with pytest.raises(stream.CalledOff):
+        next(verdicts)
+
+
+def test_a_selector_is_listed_in_pages(api: ApiServer, config: Path, ask: Ask) -> None:
+    """A long list comes in pages; all of what matches must hold, or as many as `min` says."""
+    done = named("a", status={"phase": "Succeeded"})
+    more = {
+        "metadata": {"resourceVersion": "9", "continue": "next/page"},
+        "items": [done],
+    }
+    api.lists = [ok(more), listed("9", named("b", status={"phase": "Pending"}))]
+    verdict = ask(f"kube://pod#selector=app in (x,y)#kubeconfig={config}")
+    assert verdict.cause == "too-few"
+    assert "1 of 2 pods with app in (x,y) in shop hold: b is Pending" in verdict.seen
+    assert "labelSelector=app%20in%20%28x%2Cy%29&limit=50" in api.asked[0]
+    assert api.asked[1].endswith("&continue=next%2Fpage")
+    api.lists = [ok(more), listed("9")]
+    assert ask(f"kube://pod#selector=a#min=1#kubeconfig={config}").ready
+    api.lists = [ok(more), listed("9")]
+    assert ask(f"kube://pod#selector=a#min=2#kubeconfig={config}").cause == "too-few"
+    api.lists = [listed("9")]
+    assert ask(f"kube://pod#selector=a#kubeconfig={config}").cause == "missing-object"
+
+
+def test_a_missing_kind_is_looked_for_every_ten_seconds(api: ApiServer, config: Path) -> None:
+    """A kind that nobody serves is asked for once by all its targets, and again after ten seconds."""
+    api.paths["/apis/example.org"] = status(404)
+    seen = []
+    for name in ("one", "two", "three"):
+        with pytest.raises(NotReady) as told:
+            next(watching(f"kube://gadget.example.org/{name}#kubeconfig={config}"))
+        verdict = told.value.verdict
+        assert verdict.cause == "missing-object"
+        assert verdict.definite
+        seen.append(verdict.again)
+    assert api.asked == ["/apis/example.org"]
+    assert seen[0] == 10.0
+    assert 9.0 < (seen[2] or 0) <= 10.0
+
+
+def test_a_custom_kind_is_discovered_once(api: ApiServer, config: Path) -> None:
+    """Group and version are asked for once; short names are known; a status that nobody filled in is waited for."""
+    api.paths["/apis/example.org"] = ok({"preferredVersion": {"version": "v1beta2"}})
+    gadgets = {"name": "gadgets", "singularName": "gadget", "kind": "Gadget", "namespaced": True}
+    api.paths["/apis/example.org/v1beta2"] = ok(
+        {"resources": [gadgets | {"shortNames": ["gg"]}, {"name": "gadgets/status"}]}
+    )
+    api.lists = [listed("5", named("one"))]
+    for word in ("gadget", "gadget", "gadgets"):
+        verdict = next(watching(f"kube://{word}.example.org/one#kubeconfig={config}"))
+        assert verdict.seen == "gadget one in shop has no status yet"
+    assert api.asked.count("/apis/example.org/v1beta2") == 2
+    assert "/apis/example.org/v1beta2/namespaces/shop/gadgets?" in api.asked[-1]
+
+
+READY = {"type": "Ready", "status": "True"}
+JUDGED: list[tuple[str, Object, str | None]] = [
+    ("pod", {"status": {"phase": "Succeeded"}}, None),
+    ("pod", {"status": {"phase": "Running", "conditions": [READY]}}, None),
+    ("pod", {"status": {"phase": "Running"}}, "not-ready"),
+    ("pod", {"status": {"phase": "Failed"}}, "not-ready"),
+    ("pod", {"metadata": {"deletionTimestamp": "x"}, "status": {"phase": "Running"}}, "not-ready"),
+    (
+        "deployment",
+        {"metadata": {"generation": 2}, "status": {"observedGeneration": 1}},
+        "not-ready",
+    ),
+    (
+        "deployment",
+        {
+            "metadata": {"generation": 1},
+            "spec": {"replicas": 2},
+            "status": {
+                "observedGeneration": 1,
+                "replicas": 3,
+                "updatedReplicas": 2,
+                "availableReplicas": 2,
+            },
+        },
+        "not-ready",
+    ),
+    ("deployment", {"spec": {"replicas": 0}}, None),
+    ("statefulset", {"spec": {"replicas": 1}, "status": {"readyReplicas": 0}}, "not-ready"),
+    (
+        "statefulset",
+        {
+            "spec": {"replicas": 3, "updateStrategy": {"rollingUpdate": {"partition": 2}}},
+            "status": {
+                "readyReplicas": 3,
+                "updatedReplicas": 1,
+                "updateRevision": "b",
+                "currentRevision": "a",
+            },
+        },
+        None,
+    ),
+    (
+        "statefulset",
+        {
+            "spec": {"replicas": 1},
+            "status": {
+                "readyReplicas": 1,
+                "updatedReplicas": 1,
+                "updateRevision": "b",
+                "currentRevision": "a",
+            },
+        },
+        "not-ready",
+    ),
+    (
+        "daemonset",
+        {
+            "status": {
+                "desiredNumberScheduled": 2,
+                "updatedNumberScheduled": 2,
+                "numberAvailable": 1,
+            }
+        },
+        "not-ready",
+    ),
+    ("job", {"status": {"conditions": [{"type": "Complete", "status": "True"}]}}, None),
+    ("job", {"status": {"conditions": [{"type": "Failed", "status": "True"}]}}, "failed"),
+    ("job", {"spec": {"suspend": True}}, "not-ready"),
+    ("pvc", {"status": {"phase": "Bound"}}, None),
+    ("pvc", {"status": {"phase": "Pending"}}, "not-ready"),
+    ("ingress", {"status": {"loadBalancer": {"ingress": [{"hostname": "lb.example"}]}}}, None),
+    ("ingress", {"status": {}}, "not-ready"),
+    (
+        "gateway",
+        {
+            "status": {
+                "addresses": [{"value": "10.0.0.1"}],
+                "conditions": [{"type": "Programmed", "status": "True"}],
+            }
+        },
+        None,
+    ),
+    (
+        "gateway",
+        {
+            "status": {
+                "addresses": [{"value": "10.0.0.1"}],
+                "conditions": [{"type": "Programmed", "status": "False"}],
+            }
+        },
+        "not-ready",
+    ),
+    ("crd", {"status": {"conditions": [{"type": "Established", "status": "True"}]}}, None),
+    ("crd", {}, "not-ready"),
+    ("namespace", {"status": {"phase": "Active"}}, None),
+    ("namespace", {"status": {"phase": "Terminating"}}, "not-ready"),
+    ("node", {"status": {"conditions": [READY]}}, None),
+    ("node", {"status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}}, "not-ready"),
+    ("cronjob", {}, None),
+    ("secret", {}, None),
+]
+
+
+@pytest.mark.parametrize(("kind", "body", "cause"), JUDGED)
+def test_objects_are_judged(
+    api: ApiServer, config: Path, ask: Ask, kind: str, body: Object, cause: str | None
+) -> None:
+    """Each kind is judged as kubectl, Argo CD and Flux do."""
+    whole = {**body, "metadata": {"name": "x", **body.get("metadata", {})}}
+    api.lists = [listed("1", whole)]
+    verdict = ask(f"kube://{kind}/x#kubeconfig={config}")
+    assert verdict.cause == cause, verdict
+    assert verdict.final is (cause == "failed")
+
+
+@pytest.mark.parametrize(
+    ("options", "cause", "seen"),
+    [
+        ("#condition=Ready", None, "Ready is True"),
+        ("#condition=ready:true", None, "ready is True"),
+        ("#condition=Ready:False", "not-ready", "Ready is True, False is expected"),
+        ("#condition=Other", "not-ready", "Other is not told, True is expected"),
+        ("#jsonpath=.status.phase:Running", None, ".status.phase is Running"),
+        ("#jsonpath={.status.phase}=Running", None, ".status.phase is Running"),
+        ("#jsonpath=.status.list[1].a:2", None, "is 2"),
+        ("#jsonpath=.metadata.labels.app\\.io/x:y", None, "is y"),
+        ("#jsonpath=.status.none", "not-ready", "is there without .status.none"),
+        ("#jsonpath=.status.list[7]:2", "not-ready", "is there without"),
+        ("#jsonpath=.status.phase:Done", "not-ready", "is Running, Done is expected"),
+    ],
+)
+def test_fields_are_compared(
+    api: ApiServer, config: Path, ask: Ask, options: str, cause: str | None, seen: str
+) -> None:
+    """`condition` and `jsonpath` ask any object for what it says of itself."""
+    body = {
+        "metadata": {"name": "x", "labels": {"app.io/x": "y"}},
+        "status": {"phase": "Running", "list": [{}, {"a": 2}], "conditions": [READY]},
+    }
+    api.lists = [listed("1", body)]
+    verdict = ask(f"kube://pod/x{options}#kubeconfig={config}")
+    assert verdict.cause == cause
+    assert seen in verdict.seen
+
+
+@pytest.mark.parametrize(
+    ("body", "cause"),
+    [
+        ({"metadata": {"generation": 2}, "status": {"observedGeneration": 1}}, "not-ready"),
+        ({"status": {"conditions": [READY]}}, None),
+        ({"status": {"conditions": [READY | {"status": "False"}]}}, "not-ready"),
+        (
+            {"status": {"conditions": [READY, {"type": "Reconciling", "status": "True"}]}},
+            "not-ready",
+        ),
+        ({"status": {"conditions": [{"type": "Stalled", "status": "True"}]}}, "failed"),
+        (
+            {
+                "metadata": {"generation": 2},
+                "status": {"conditions": [READY | {"observedGeneration": 1}]},
+            },
+            "not-ready",
+        ),
+        ({"status": {"phase": "x"}}, None),
+        ({}, "not-ready"),
+    ],
+)
+def test_kstatus(body: Object, cause: str | None) -> None:
+    """Custom resources are judged by kstatus' rules; a status that nobody filled in is waited for."""
+    verdict = fields.status(body, has_status=True)
+    assert verdict.cause == cause
+    assert not verdict.final
+
+
+def test_endpoints_of_a_service_are_counted_once(api: ApiServer, config: Path, ask: Ask) -> None:
+    """A pod with an IPv4 and an IPv6 address is one endpoint; what is not ready does not count."""
+
+    def end(address: str, uid: str, ready: bool | None = True) -> Object:
+        known = {} if ready is None else {"ready": ready}
+        return {"addresses": [address], "conditions": known, "targetRef": {"uid": uid}}
+
+    four = named("s-1", endpoints=[end("10.0.0.1", "a"), end("10.0.0.2", "b", None)])
+    six = named("s-2", endpoints=[end("fd00::1", "a"), end("fd00::3", "c", ready=False)])
+    api.lists = [listed("1", four, six)]
+    assert ask(f"kube://svc/s#min=2#kubeconfig={config}").seen.endswith("has 2 ready endpoints")
+    verdict = ask(f"kube://svc/s#min=3#kubeconfig={config}")
+    assert (verdict.cause, verdict.seen[-27:]) == ("too-few", "2 ready endpoints, 3 needed")
+    assert "labelSelector=kubernetes.io%2Fservice-name%3Ds" in api.asked[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("kube://", "is not as in kube://[NAMESPACE/]KIND/NAME"),
+        ("kube://pod", "is not as in kube://[NAMESPACE/]KIND/NAME"),
+        ("kube://a/pod/b/c", "is not as in"),
+        ("kube://a//b", "is not as in"),
+        ("kube://pods/../b", "is no name"),
+        ("kube://pod/a b", "is no name that an object"),
+        ("kube://deploymnet/a", "did you mean deployment"),
+        ("kube://gizmo/a", "any other is written KIND.GROUP"),
+        ("kube://shop/node/a", "stands in no namespace"),
+        ("kube://pod/a#selector=x", "names one object, and #selector= chooses some"),
+        ("kube://pod/a#key=x", "only a configmap and a secret"),
+        ("kube://pod/a#min=2", "goes with a service"),
+        ("kube://pod/a#failed=wait", "only a job"),
+        ("kube://pod/a#same-node", "without a daemonset"),
+        ("kube://pod/a#exists#absent", "#exists with #absent"),
+        ("kube://pod/a#absent#condition=Ready", "only an object that is there"),
+        ("kube://pod/a#condition=Ready:Maybe", "is not as in Ready"),
+        ("kube://pod/a#jsonpath=.items[*].x", "only names and [INDEX]"),
+    ],
+)
+def test_mistakes_are_named(text: str, wrong: str) -> None:
+    """What cannot be meant is found before anything is asked."""
+    with pytest.raises(OperatorError) as told:
+        parse(text)
+    assert wrong in str(told.value)
+
+
+def test_kinds_are_known_by_their_usual_names() -> None:
+    """Names, plurals, short names and names with a group mean the same kind."""
+    for text in ("deploy", "Deployment", "deployments", "deployments.apps", "deployment.v1.apps"):
+        kind = built_in(text)
+        assert kind is not None
+        assert (kind.plural, kind.group) == ("deployments", "apps")
+    assert {name for name in names() if built_in(name) is None} == set()
+    assert built_in("gateway.networking.istio.io") is None
+    assert built_in("") is None
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.just("True"),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "status",
+                    "spec",
+                    "metadata",
+                    "conditions",
+                    "type",
+                    "replicas",
+                    "phase",
+                    "addresses",
+                    "generation",
+                    "observedGeneration",
+                    "loadBalancer",
+                    "ingress",
+                    "reason",
+                    "message",
+                    "data",
+                ]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(st.sampled_from(["status", "spec", "metadata", "data"]), JSON))
+def test_no_object_breaks_a_rule(thing: Object) -> None:
+    """Whatever stands in an object, each rule has a verdict."""
+    target = parse("kube://job/x#condition=Ready#jsonpath=.status.phase:x")
+    keyed = parse("kube://cm/x#key=a")
+    assert isinstance(target, Target)
+    assert isinstance(keyed, Target)
+    for name, rule in rules.RULES.items():
+        assert isinstance(rule(thing, keyed if name == "key" else target), Verdict)
+    assert isinstance(fields.fields(thing, target), Verdict)
+    assert isinstance(fields.status(thing, has_status=True), Verdict)
+
+
+GOOD = (
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b'3f\r\n{"metadata":{"resourceVersion":"1"},"items":[{"metadata":{}}]}\n\r\n0\r\n\r\n'
+)
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.integers(0, len(GOOD)), st.binary(max_size=6), st.integers(0, 8))
+def test_no_answer_breaks_it(tmp_path: Path, ask: Ask, at: int, instead: bytes, cut: int) -> None:
+    """An answer that is mutated anywhere is a verdict, never anything else that is raised."""
+    raw = GOOD[:at] + instead + GOOD[at + cut :]
+
+    def answers(connection: Any) -> None:  # noqa: ANN401
+        connection.socket.recv(4096) if hasattr(connection, "socket") else None
+        say(raw, then=lambda _: None)(connection)
+
+    with Server(answers) as server:
+        config = kubeconfig(tmp_path, f"http://{server.address}")
+        assert isinstance(ask(f"kube://pod/a#kubeconfig={config}", 2.0), Verdict)
+
+
+def test_a_silent_api_server_is_no_reply(tmp_path: Path, ask: Ask) -> None:
+    """An API server that accepts and hangs is `no-reply` within the attempt."""
+    with Server(hang) as server:
+        config = kubeconfig(tmp_path, f"http://{server.address}")
+        verdict = ask(f"kube://pod/a#kubeconfig={config}", 0.2)
+    assert (verdict.cause, verdict.stale) == ("no-reply", True)
+
+
+def test_an_object_without_end_is_refused(
+    api: ApiServer, config: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than is kept of an answer is `protocol`."""
+    from service_precheck.codecs.kube import api as wire
+
+    monkeypatch.setattr(wire, "MOST", 1 << 20)
+    api.lists = [listed("1", named("x", data={"a": "x" * (1 << 20)}))]
+    verdict = ask(f"kube://cm/x#key=a#kubeconfig={config}")
+    assert verdict.cause == "protocol"
+    assert "more than 1 MiB" in verdict.seen
+
+
+def test_contexts_and_tokens_of_a_kubeconfig(api: ApiServer, tmp_path: Path, ask: Ask) -> None:
+    """`context` chooses another namespace; a token stands in the file, and is never shown."""
+    config = kubeconfig(tmp_path, f"http://127.0.0.1:{api.port}", token="very-secret")
+    api.lists = [listed("1")]
+    assert "in other yet" in ask(f"kube://cm/a#context=y#kubeconfig={config}").seen
+    assert api.tokens == ["Bearer very-secret"]
+    verdict = ask(f"kube://cm/a#context=z#kubeconfig={config}")
+    assert (verdict.cause, "has no context 'z'" in verdict.seen) == ("local", True)
+
+
+def test_yaml_and_several_files(
+    api: ApiServer, tmp_path: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """KUBECONFIG may name several files, in YAML; the first to name something has it."""
+    import yaml
+
+    whole = json.loads(kubeconfig(tmp_path, f"http://127.0.0.1:{api.port}").read_text())
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.write_text(yaml.safe_dump({"current-context": "y"}))
+    second.write_text(yaml.safe_dump(whole))
+    monkeypatch.setenv("KUBECONFIG", f"{first}:{second}")
+    api.lists = [listed("1")]
+    assert "in other yet" in ask("kube://cm/a").seen
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    verdict = ask("kube://cm/a")
+    assert verdict.cause == "local"
+    assert "service-precheck[kubeconfig]" in verdict.hint
+
+
+def test_a_plugin_gives_the_token(api: ApiServer, tmp_path: Path, ask: Ask) -> None:
+    """An exec plugin is run once an attempt, told the version, and what it prints is the token."""
+    plugin = tmp_path / "plugin"
+    plugin.write_text(
+        f"#!{sys.executable}\nimport json, os, sys\n"
+        "asked = json.loads(os.environ['KUBERNETES_EXEC_INFO'])\n"
+        "print(json.dumps({'status': {'token': sys.argv[1] + asked['kind'] + os.environ['X']}}))\n"
+    )
+    plugin.chmod(0o755)
+    spec = {"command": "./plugin", "args": ["for-"], "env": [{"name": "X", "value": "-x"}]}
+    config = kubeconfig(tmp_path, f"http://127.0.0.1:{api.port}", exec=spec)
+    api.lists = [listed("1")]
+    assert ask(f"kube://cm/a#kubeconfig={config}").cause == "missing-object"
+    assert api.tokens == ["Bearer for-ExecCredential-x"]
+    plugin.write_text("#!/bin/sh\necho no login >&2\nexit 3\n")
+    verdict = ask(f"kube://cm/a#kubeconfig={config}")
+    assert (verdict.cause, verdict.seen) == ("local", "./plugin ended with 3: no login")
+    spec["command"] = "./missing"
+    config = kubeconfig(tmp_path, f"http://127.0.0.1:{api.port}", exec=spec)
+    assert "cannot be run" in ask(f"kube://cm/a#kubeconfig={config}").seen
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("[]", "is no kubeconfig file"),
+        ("{", "is no YAML"),
+        ('{"current-context": "x"}', "has no context 'x'"),
+    ],
+)
+def test_a_bad_kubeconfig_is_local(tmp_path: Path, ask: Ask, text: str, wrong: str) -> None:
+    """A file that cannot be used is told, and waited for: it may be mended."""
+    path = tmp_path / "config"
+    path.write_text(text)
+    verdict = ask(f"kube://cm/a#kubeconfig={path}")
+    assert verdict.cause == "local"
+    assert wrong in verdict.seen
+
+
+def test_data_that_is_no_base64(tmp_path: Path, ask: Ask) -> None:
+    """A certificate's data in the file is decoded strictly."""
+    config = kubeconfig(tmp_path, "https://127.0.0.1:1", **{"client-certificate-data": "no base64"})
+    verdict = ask(f"kube://cm/a#kubeconfig={config}")
+    assert (verdict.cause, "is no base64" in verdict.seen) == ("local", True)
+    good = base64.b64encode(b"no PEM").decode()
+    config = kubeconfig(tmp_path, "https://127.0.0.1:1", **{"client-certificate-data": good})
+    assert ask(f"kube://cm/a#kubeconfig={config}").cause in ("refused", "local")
+
+
+def test_without_a_login_in_a_pod(
+    tmp_path: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a pod without a token the hint says how one is mounted; elsewhere that there is no file."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    verdict = ask("kube://cm/a")
+    assert (verdict.cause, verdict.seen[:14]) == ("local", "this is no pod")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
+    verdict = ask("kube://cm/a")
+    assert "automountServiceAccountToken" in verdict.hint
+
+
+def test_same_node_needs_the_node(
+    api: ApiServer, config: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`same-node` asks for the daemonset's pods on the node that NODE_NAME names."""
+    monkeypatch.delenv("NODE_NAME", raising=False)
+    api.lists = [listed("1")]
+    verdict = ask(f"kube://ds/agent#same-node#kubeconfig={config}")
+    assert (verdict.cause, "fieldRef" in verdict.hint) == ("local", True)
+    monkeypatch.setenv("NODE_NAME", "node-7")
+    owners = [{"kind": "DaemonSet", "name": "agent"}]
+    mine = {"metadata": {"name": "agent-x", "ownerReferences": owners}}
+    api.lists = [listed("1", mine | {"status": {"phase": "Succeeded"}}, named("other"))]
+    assert ask(f"kube://ds/agent#same-node#kubeconfig={config}").ready
+    assert "/pods?fieldSelector=spec.nodeName%3Dnode-7&" in api.asked[-1]
+
+
+def test_a_kind_compares_by_its_fields() -> None:
+    """A kind's path has its group, its version and its namespace."""
+    assert Kind("a", "as", "g", "v2").path("n") == "/apis/g/v2/namespaces/n/as"
+    assert Kind("a", "as", "", "v1", namespaced=False).path("n") == "/api/v1/as"
