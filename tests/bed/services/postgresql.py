@@ -30,6 +30,7 @@ from tests.bed.ports import free_port
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from tests.bed.process import Wrapper
     from tests.bed.tls import Authority
 
 NOBODY = 65534
@@ -93,12 +94,14 @@ class PostgreSQL:
         authority: Authority | None = None,
         origin: PostgreSQL | None = None,
         awaited: bool = True,
+        inside: Sequence[Wrapper] = (),
     ) -> None:
         self._settings = settings
         self._hba = hba
         self._authority = authority
         self._origin = origin
         self._awaited = awaited
+        self._inside = inside
 
     def __enter__(self) -> Self:
         self.port = free_port()
@@ -109,7 +112,8 @@ class PostgreSQL:
         except BaseException:
             shutil.rmtree(self.folder)
             raise
-        self._daemon = Daemon(*unprivileged(), program("postgres"), "-D", str(self.data))
+        words = (*unprivileged(), program("postgres"), "-D", str(self.data))
+        self._daemon = Daemon(*words, inside=self._inside)
         self._daemon.__enter__()
         try:
             self.wait_until(self.answers if self._awaited else self.listens)
