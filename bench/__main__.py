@@ -42,6 +42,7 @@ ALONE: dict[str, Measure] = {
     "sigterm": signals.sigterm,
     "services-cost": services.cost,
     "services-late": services.lateness,
+    "stack": services.stack,
 }
 TOGETHER: dict[str, Measure] = {
     "lateness": lateness.lateness,
@@ -61,6 +62,7 @@ TITLES = {
     "dead": "Behind dead resolvers",
     "services-cost": "Services in their own protocols: cpu and memory to exit",
     "services-late": "Services in their own protocols: lateness after a start",
+    "stack": "One gate, six protocols, eight servers in random order",
 }
 
 

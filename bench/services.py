@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import random
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 from bench.cost import measured
@@ -25,6 +27,7 @@ from tests.bed.services.mongodb import FerretDB
 from tests.bed.services.postgresql import PostgreSQL
 from tests.bed.services.rabbitmq import RabbitMQ
 from tests.bed.services.redis import Redis
+from tests.bed.services.stack import Stack
 
 DRIVER = "Python driver"
 PASSWORD = "bench-pass-word"
@@ -233,3 +236,27 @@ def lateness(field: Field, *, quick: bool) -> Iterator[Row]:
             paired=False,
             note="Counted from when a driver, asking every few milliseconds, is first served.",
         )
+
+
+def stack(field: Field, *, quick: bool) -> Iterator[Row]:
+    """One gate in front of eight servers that start in random order: how late it opens, and its memory."""
+    rounds = 3 if quick else 20
+    late: list[float] = []
+    peaks: list[float] = []
+    with Stack() as servers, Launcher() as launcher, tempfile.TemporaryDirectory() as scratch:
+        words = field.rivals[GATE].command("", f"--from={servers.targets(Path(scratch))}") or []
+        for _ in range(rounds):
+            run = launcher.started(launcher.start(words))
+            servers.begin(random.Random())
+            seen = servers.seen()
+            launcher.good(run)
+            servers.stop()
+            for name, one in seen.items():
+                if one.failed > run.ended:
+                    raise Failed(f"opened before {name} served its driver")
+            late.append(max(0.0, run.ended - max(one.begun for one in seen.values())) * MILLI)
+            peaks.append(run.peak * MEBI)
+    note = "The last service is there when the attempt of its driver began that first succeeded."
+    most = Goal(500, figure="max")
+    yield Row("stack-lateness", "after the last of 8", "ms", {GATE: late}, most, note=note)
+    yield Row("stack-memory", "peak memory", "MiB", {GATE: peaks}, Goal(16, figure="max"))
