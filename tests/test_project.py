@@ -168,7 +168,7 @@ def test_wheel_metadata_is_what_was_declared(built: Path) -> None:
     assert fields["Name"] == "service-precheck"
     assert fields["License-Expression"] == "MIT"
     assert fields["Requires-Python"] == ">=3.11"
-    assert fields.get_all("Requires-Dist") is None
+    assert fields.get_all("Requires-Dist") == ['PyYAML >=6 ; extra == "kubeconfig"']
     assert "service-precheck=service_precheck.start:main" in entry_points.replace(" ", "")
     assert "precheck=service_precheck.toolbox:main" in entry_points.replace(" ", "")
 

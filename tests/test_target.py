@@ -87,6 +87,8 @@ def targets(draw: st.DrawFn) -> Target:
     parts: dict[str, object] = {}
     if scheme.form == "path":
         parts["path"] = "/" + draw(PATHS)
+    elif scheme.form == "object":
+        parts["path"] = draw(st.sampled_from(("pod/a", "shop/job/b", "thing.example.org/c", "pod")))
     elif scheme.form == "name":
         parts["host"] = draw(NAMES)
         parts["bare"] = draw(st.booleans())

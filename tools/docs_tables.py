@@ -32,7 +32,7 @@ from service_precheck.access import LOGIN_OPTIONS, ON_AUTH_REFUSED, TLS, TLS_OPT
 from service_precheck.model import INDEFINITE
 from service_precheck.options import COMMON, FLAG, write_duration
 from service_precheck.target import GROUP_OPTIONS
-from service_precheck.toolbox import VERBS, check, explain
+from service_precheck.toolbox import VERBS, check, explain, rbac
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -45,7 +45,7 @@ TESTED = ROOT / "tests" / "services" / "tested.toml"
 MARKS = re.compile(
     r"^<!-- ([a-z]+(?::[a-z0-9-]+)?) -->\n(.*?)^<!-- end -->$", re.MULTILINE | re.DOTALL
 )
-VERB_OPTIONS = {"check": check.OPTIONS, "explain": explain.OPTIONS}
+VERB_OPTIONS = {"check": check.OPTIONS, "explain": explain.OPTIONS, "rbac": rbac.OPTIONS}
 
 
 def main(arguments: Sequence[str], docs: Path = DOCS) -> int:

@@ -30,7 +30,7 @@ from service_precheck.probes import kube
 from service_precheck.stream import Attempt
 from service_precheck.target import parse
 from tests.bed.process import Gate
-from tests.bed.sockets import Server, hang, say
+from tests.bed.sockets import Server, answer, close, hang, say
 from tests.probes.conftest import Ask
 
 Object = dict[str, Any]
@@ -670,11 +670,7 @@ def test_no_answer_breaks_it(tmp_path: Path, ask: Ask, at: int, instead: bytes, 
     """An answer that is mutated anywhere is a verdict, never anything else that is raised."""
     raw = GOOD[:at] + instead + GOOD[at + cut :]
 
-    def answers(connection: Any) -> None:  # noqa: ANN401
-        connection.socket.recv(4096) if hasattr(connection, "socket") else None
-        say(raw, then=lambda _: None)(connection)
-
-    with Server(answers) as server:
+    with Server(answer(b"\r\n\r\n", raw, then=close)) as server:
         config = kubeconfig(tmp_path, f"http://{server.address}")
         assert isinstance(ask(f"kube://pod/a#kubeconfig={config}", 2.0), Verdict)
 

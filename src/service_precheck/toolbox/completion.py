@@ -10,7 +10,7 @@ import sys
 
 from .. import causes, cli, schemes
 from ..options import COMMON, FLAG, PATH
-from . import check, explain
+from . import check, explain, rbac
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def _words() -> Iterator[tuple[str, list[str]]]:
         (GATE, cli.OPTIONS),
         ("check", check.OPTIONS),
         ("explain", explain.OPTIONS),
+        ("rbac", rbac.OPTIONS),
     ):
         version = ["--version"] if program == GATE else []
         yield f"options:{program}", [f"--{option.name}" for option in table] + ["--help", *version]
