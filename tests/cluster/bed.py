@@ -109,8 +109,11 @@ class Namespace:
         with tempfile.TemporaryDirectory() as work:
             for name in resources:
                 text = (folder / name).read_text()
-                # Names of other services in arguments have their namespace written out.
-                (Path(work) / name).write_text(text.replace(".namespace", f".{self.name}"))
+                # Names of other services in arguments have their namespace written out, and so have
+                # the subjects of a RoleBinding.
+                for written in (".namespace", "namespace: namespace"):
+                    text = text.replace(written, written.removesuffix("namespace") + self.name)
+                (Path(work) / name).write_text(text)
             swapped = [
                 {"name": name, "newName": new.rpartition(":")[0], "newTag": new.rpartition(":")[2]}
                 for name, new in IMAGES.items()
@@ -152,7 +155,7 @@ class Namespace:
     def told(self, pod: Object, container: str = "precheck") -> list[str]:
         """What a gate said, as `normal` has it."""
         log = self.kubectl("logs", pod["metadata"]["name"], "-c", container)
-        return normal(log.replace(f".{self.name}", ".namespace"))
+        return normal(log.replace(self.name, "namespace"))
 
     def restarts(self) -> dict[str, int]:
         """How often each container was restarted, by `pod/container`, init containers included."""
