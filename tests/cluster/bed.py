@@ -36,6 +36,7 @@ IMAGES = {
         ("mariadb", "zookeeper", "gcr.io/etcd-development/etcd", "debian"),
         f"{images.REGISTRY}/services:1",
     ),
+    "busybox": f"{images.REGISTRY}/busybox:1",
 }
 PATIENCE = 120.0
 
