@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import json
 import queue
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service_precheck import net, stream
-from service_precheck.codecs.kube import discovery, fields, rules
+from service_precheck.codecs.kube import access, discovery, fields, rules
 from service_precheck.codecs.kube.kinds import Kind, built_in, names
 from service_precheck.dns import Names
 from service_precheck.errors import NotReady, OperatorError
@@ -31,7 +32,9 @@ from service_precheck.stream import Attempt
 from service_precheck.target import parse
 from tests.bed.process import Gate
 from tests.bed.sockets import Server, answer, close, hang, say
+from tests.bed.tls import Authority
 from tests.probes.conftest import Ask
+from tests.test_imports import LEAN, loaded, split
 
 Object = dict[str, Any]
 # What a script answers: a status and a body, or the steps of a watch.
@@ -65,7 +68,7 @@ class ApiServer:
     A watch's script is a queue: events, then None where the server ends it.
     """
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self.lists: list[Answer | Callable[[], Answer]] = []
         self.watches: list[Answer | queue.Queue[Object | None]] = []
         self.paths: dict[str, Answer] = {}
@@ -84,6 +87,8 @@ class ApiServer:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.server.daemon_threads = True
+        if tls is not None:
+            self.server.socket = tls.wrap_socket(self.server.socket, server_side=True)
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
 
@@ -785,6 +790,84 @@ def test_without_a_login_in_a_pod(
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
     verdict = ask("kube://cm/a")
     assert "automountServiceAccountToken" in verdict.hint
+
+
+@pytest.fixture
+def secure() -> Iterator[tuple[ApiServer, Authority]]:
+    """An API server in TLS that asks for a client's certificate, and takes none too."""
+    with Authority() as authority:
+        certificate = authority.issue("127.0.0.1")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate.chain, certificate.key)
+        context.load_verify_locations(authority.file)
+        context.verify_mode = ssl.CERT_OPTIONAL
+        with closing(ApiServer(tls=context)) as made:
+            made.lists = [listed("1", named("a"))]
+            yield made, authority
+
+
+def test_in_a_pod_by_its_service_account(
+    secure: tuple[ApiServer, Authority],
+    tmp_path: Path,
+    ask: Ask,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The service account's files say who asks, whom to trust and in which namespace."""
+    api, authority = secure
+    (tmp_path / "token").write_text("of-the-pod")
+    (tmp_path / "namespace").write_text("shop")
+    (tmp_path / "ca.crt").write_bytes(authority.file.read_bytes())
+    monkeypatch.setattr(access, "ACCOUNT", str(tmp_path))
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(api.port))
+    assert ask("kube://cm/a").seen == "configmap a in shop is there"
+    assert api.tokens == ["Bearer of-the-pod"]
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "x")
+    assert ask("kube://cm/a").cause == "local"
+    with Authority() as other:
+        (tmp_path / "ca.crt").write_bytes(other.file.read_bytes())
+        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(api.port))
+        verdict = ask("kube://cm/a")
+    assert (verdict.cause, verdict.definite) == ("tls-untrusted", False)
+
+
+def test_in_a_pod_it_loads_little(secure: tuple[ApiServer, Authority], tmp_path: Path) -> None:
+    """A watch in a pod loads the C modules of TLS, JSON and base64, and nothing of the library."""
+    api, authority = secure
+    (tmp_path / "token").write_text("of-the-pod")
+    (tmp_path / "namespace").write_text("shop")
+    (tmp_path / "ca.crt").write_bytes(authority.file.read_bytes())
+    first = (
+        "import posix\n"
+        "posix.environ[b'KUBERNETES_SERVICE_HOST'] = b'127.0.0.1'\n"
+        f"posix.environ[b'KUBERNETES_SERVICE_PORT'] = b'{api.port}'\n"
+        "import service_precheck.codecs.kube.access as access\n"
+        f"access.ACCOUNT = {str(tmp_path)!r}"
+    )
+    ours, others = split(loaded(sys.executable, "kube://cm/a", first=first))
+    assert others <= LEAN | {"_ssl", "_json", "binascii"}
+    assert "codecs.kube.config" not in ours
+    assert "access" not in ours
+
+
+def test_certificates_that_stand_in_the_file(
+    secure: tuple[ApiServer, Authority], tmp_path: Path, ask: Ask
+) -> None:
+    """Authority, certificate and key in a kubeconfig file's own data are used, and lie on no disk."""
+    api, authority = secure
+    client = authority.client("cart@example.org")
+    data = {
+        f"client-{name}-data": base64.b64encode(path.read_bytes()).decode()
+        for name, path in (("certificate", client.chain), ("key", client.key))
+    }
+    config = kubeconfig(tmp_path, f"https://127.0.0.1:{api.port}", **data)
+    document = json.loads(config.read_text())
+    trusted = base64.b64encode(authority.file.read_bytes()).decode()
+    document["clusters"][0]["cluster"]["certificate-authority-data"] = trusted
+    config.write_text(json.dumps(document))
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    assert ask(f"kube://cm/a#kubeconfig={config}").ready
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1
 
 
 def test_same_node_needs_the_node(

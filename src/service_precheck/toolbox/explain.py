@@ -163,6 +163,10 @@ def _schedule(target: Target) -> Iterator[str]:
         f"{_time(schedule.next_wait(moment, 2, floor, 0.0, interval))} after {_time(moment)}"
         for moment in MOMENTS
     )
+    if target.scheme.watch is not None:
+        yield _line(
+            "watches", "asks once, then is told of changes; when that breaks, and for `check`:"
+        )
     yield _line(
         "asks",
         f"at once, again after {_time(first)} to {_time(latest)}, "
