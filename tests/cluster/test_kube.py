@@ -7,6 +7,7 @@ the audit log tells its requests from all others. kubectl is the oracle.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from collections import Counter
@@ -201,6 +202,44 @@ def test_each_kind_is_watched_from_before_it_exists(account: Account) -> None:
         assert status == 200, requests
         by_verb[verb] += count
     assert by_verb == {"list": len(OBJECTS), "watch": len(OBJECTS)}, requests
+
+
+def test_a_fleet_waits_quietly(account: Account) -> None:
+    """Forty gates cost the API server a list and a watch each, nothing while they wait, and all leave at
+    the one change. What they cost is told; FLEET= sets their number."""
+    count = int(os.environ.get("FLEET", "40"))
+    server = next(
+        path.parent
+        for path in Path("/proc").glob("[0-9]*/comm")
+        if path.read_text().strip() == "kube-apiserver"
+    )
+
+    def cost() -> tuple[float, float]:
+        fields = (server / "stat").read_text().rpartition(")")[2].split()
+        resident = int((server / "statm").read_text().split()[1]) / 256
+        return (int(fields[11]) + int(fields[12])) / 100, resident
+
+    cpu, memory = cost()
+    words = account.namespace.cluster.inside(*GATE, f"kube://cm/settings#kubeconfig={account.file}")
+    nowhere = subprocess.DEVNULL
+    gates = [subprocess.Popen([*words, "-q"], stdout=nowhere, stderr=nowhere) for _ in range(count)]
+    try:
+        watches = ("watch", "configmaps", 200)
+        until(lambda: account.requests()[watches] == count, "the watches")
+        began = [after - before for after, before in zip(cost(), (cpu, memory), strict=True)]
+        time.sleep(5)
+        account.namespace.apply(thing("ConfigMap", "settings"))
+        applied = time.monotonic()
+        assert {gate.wait(60) for gate in gates} == {0}
+    finally:
+        for gate in gates:
+            gate.kill()
+            gate.wait()
+    assert account.requests() == {watches: count, ("list", "configmaps", 200): count}
+    print(
+        f"\n{count} gates: {began[0]:.2f} s cpu and {began[1]:+.0f} MiB of the API server to begin; "
+        f"the last left {time.monotonic() - applied:.2f} s after the change"
+    )
 
 
 def test_a_gate_is_as_quick_as_kubectl(account: Account) -> None:

@@ -10,6 +10,7 @@ import queue
 import ssl
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,7 +21,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service_precheck import net, stream
+from service_precheck import library, net, stream
 from service_precheck.codecs.kube import access, discovery, fields, rules
 from service_precheck.codecs.kube.kinds import Kind, built_in, names
 from service_precheck.dns import Names
@@ -332,6 +333,23 @@ def test_a_watch_ends_when_nobody_waits(
         next(verdicts)
 
 
+def test_a_call_of_the_library_leaves_no_watch(api: ApiServer, config: Path) -> None:
+    """When a wait from Python has ended, its watch ends within a moment, and its thread with it."""
+    api.lists = [listed("10")]
+    with pytest.raises(library.WaitTimeout):
+        library.wait(f"kube://cm/a#kubeconfig={config}", timeout=0.3)
+
+    def watches() -> int:
+        tasks = Path("/proc/self/task").iterdir()
+        return sum((task / "comm").read_text().startswith("watch-") for task in tasks)
+
+    end = time.monotonic() + 10
+    while watches():
+        assert time.monotonic() < end, "the watch goes on"
+        time.sleep(0.05)
+    assert api.verbs() == ["list", "watch"]
+
+
 def test_a_selector_is_listed_in_pages(api: ApiServer, config: Path, ask: Ask) -> None:
     """A long list comes in pages; all of what matches must hold, or as many as `min` says."""
     done = named("a", status={"phase": "Succeeded"})
@@ -372,16 +390,21 @@ def test_a_missing_kind_is_looked_for_every_ten_seconds(api: ApiServer, config: 
 def test_a_custom_kind_is_discovered_once(api: ApiServer, config: Path) -> None:
     """Group and version are asked for once; short names are known; a status that nobody filled in is waited for."""
     api.paths["/apis/example.org"] = ok({"preferredVersion": {"version": "v1beta2"}})
-    gadgets = {"name": "gadgets", "singularName": "gadget", "kind": "Gadget", "namespaced": True}
-    api.paths["/apis/example.org/v1beta2"] = ok(
-        {"resources": [gadgets | {"shortNames": ["gg"]}, {"name": "gadgets/status"}]}
-    )
+    gadgets: Object = {"name": "gadgets", "singularName": "gadget", "kind": "Gadget"}
+    gadgets |= {"namespaced": True, "shortNames": ["gg"]}
+    found = {"resources": [gadgets, {"name": "gadgets/status"}]}
+    api.paths["/apis/example.org/v1beta2"] = ok(found)
     api.lists = [listed("5", named("one"))]
     for word in ("gadget", "gadget", "gadgets"):
         verdict = next(watching(f"kube://{word}.example.org/one#kubeconfig={config}"))
         assert verdict.seen == "gadget one in shop has no status yet"
-    assert api.asked.count("/apis/example.org/v1beta2") == 2
-    assert "/apis/example.org/v1beta2/namespaces/shop/gadgets?" in api.asked[-1]
+    gadgets["namespaced"] = False
+    discovery.forget("gadget.example.org", access.Access("127.0.0.1", api.port, "", None, str))
+    with pytest.raises(NotReady) as told:
+        next(watching(f"kube://shop/gadget.example.org/one#kubeconfig={config}"))
+    assert "a gadget stands in no namespace" in told.value.verdict.seen
+    assert api.asked.count("/apis/example.org/v1beta2") == 3
+    assert "/apis/example.org/v1beta2/namespaces/shop/gadgets?" in api.asked[-3]
 
 
 READY = {"type": "Ready", "status": "True"}
@@ -767,6 +790,14 @@ def test_a_bad_kubeconfig_is_local(tmp_path: Path, ask: Ask, text: str, wrong: s
     verdict = ask(f"kube://cm/a#kubeconfig={path}")
     assert verdict.cause == "local"
     assert wrong in verdict.seen
+
+
+def test_what_is_not_spoken_is_unsupported(tmp_path: Path, ask: Ask) -> None:
+    """A login that would be another one than kubectl's is never tried."""
+    for name in ("as", "username", "auth-provider"):
+        config = kubeconfig(tmp_path, "http://127.0.0.1:1", **{name: {"name": "x"}})
+        verdict = ask(f"kube://cm/a#kubeconfig={config}")
+        assert (verdict.cause, verdict.definite) == ("unsupported", False)
 
 
 def test_data_that_is_no_base64(tmp_path: Path, ask: Ask) -> None:

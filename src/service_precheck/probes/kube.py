@@ -148,6 +148,9 @@ class _Asking:
         if self._question is None or self._view is None:
             what = kinds.asked(self._target)
             kind = kind_of(what.kind, self._way, talk)
+            if what.namespace and not kind.namespaced:
+                said = f"a {kind.name} stands in no namespace: kube://{what.kind}/..."
+                raise blocked("unsupported", said)
             node = _node(self._target)
             namespace = what.namespace or self._way.namespace
             self._question = kinds.question(self._target, kind, namespace, node)

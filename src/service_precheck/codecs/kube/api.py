@@ -95,21 +95,17 @@ class Talk:
         assert self._stream is not None
         self._stream.keep_alive()
         self._stream.deadline = net.monotonic() + span + LATE
-        line = bytearray()
+        rest = bytearray()
         for piece in http1.body(self._stream, head):
-            line += piece
-            while (end := line.find(b"\n", max(0, len(line) - len(piece)))) >= 0:
-                raw = bytes(line[:end])
-                del line[: end + 1]
-                piece = bytes(line)
-                if raw.strip():
-                    yield self._event(raw)
-            if len(line) > MOST:
+            rest += piece
+            if b"\n" in piece:
+                *lines, left = bytes(rest).split(b"\n")
+                rest = bytearray(left)
+                yield from map(self._event, filter(bytes.strip, lines))
+            if len(rest) > MOST:
                 raise blocked(
                     "protocol", f"{self._peer} sent an event of more than {MOST >> 20} MiB"
                 )
-        if line.strip():
-            yield self._event(bytes(line))
 
     @property
     def _peer(self) -> str:

@@ -41,6 +41,9 @@ def access(target: Target, in_pod: bool) -> Access:
     context = _entry(config, "context", context_name, folder)
     cluster = _entry(config, "cluster", text(context, "cluster"), folder)
     user = _entry(config, "user", text(context, "user"), folder) if text(context, "user") else {}
+    for entry, name in ((cluster, "proxy-url"), (user, "as"), (user, "username")):
+        if entry.get(name):
+            raise blocked("unsupported", f"{name} in the kubeconfig file is not spoken here")
     server = text(cluster, "server")
     try:
         url = urlsplit(server)
@@ -170,7 +173,7 @@ def _token(user: Json, plugin: _Plugin | None, folder: Path) -> Callable[[], str
     if token := text(user, "token"):
         keep_secret(token)
         return lambda: token
-    if user.get("auth-provider") or user.get("username"):
+    if user.get("auth-provider"):
         hint = "a token, a client certificate or an exec plugin"
         raise blocked(
             "unsupported", "the kubeconfig file logs in in a way that is not spoken", hint
