@@ -77,17 +77,24 @@ def archive(name: str, files: Mapping[str, tuple[bytes, int]], command: Sequence
 
 
 def write(
-    made: Path, name: str, layer: bytes, command: Sequence[str], *, search: str = PATH
+    made: Path,
+    name: str,
+    layer: bytes,
+    command: Sequence[str],
+    *,
+    search: str = PATH,
+    base: Path | None = None,
 ) -> None:
-    """Write an archive in the layout of the OCI image specification 1.1, with one layer."""
+    """Write an archive in the layout of the OCI image specification 1.1: a layer, on those of `base`."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     packed = gzip.compress(layer, compresslevel=1)
+    below = layers(base) if base else []
     config = json.dumps(
         {
             "architecture": "amd64",
             "os": "linux",
             "config": {"Entrypoint": list(command), "Env": [f"PATH={search}"]},
-            "rootfs": {"type": "layers", "diff_ids": [digest(layer)]},
+            "rootfs": {"type": "layers", "diff_ids": [*(each for each, _ in below), digest(layer)]},
         }
     ).encode()
     kinds = "application/vnd.oci.image"
@@ -96,7 +103,10 @@ def write(
             "schemaVersion": 2,
             "mediaType": f"{kinds}.manifest.v1+json",
             "config": descriptor(f"{kinds}.config.v1+json", config),
-            "layers": [descriptor(f"{kinds}.layer.v1.tar+gzip", packed)],
+            "layers": [
+                descriptor(f"{kinds}.layer.v1.tar+gzip", each)
+                for each in (*(each for _, each in below), packed)
+            ],
         }
     ).encode()
     named = descriptor(f"{kinds}.manifest.v1+json", manifest)
@@ -107,12 +117,32 @@ def write(
         for path, data in (
             ("oci-layout", b'{"imageLayoutVersion": "1.0.0"}'),
             ("index.json", index),
-            *((f"blobs/sha256/{digest(x)[7:]}", x) for x in (config, packed, manifest)),
+            *(
+                (f"blobs/sha256/{digest(x)[7:]}", x)
+                for x in (config, *(each for _, each in below), packed, manifest)
+            ),
         ):
             entry = tarfile.TarInfo(path)
             entry.size = len(data)
             tar.addfile(entry, io.BytesIO(data))
     part.rename(made)
+
+
+def layers(archive: Path) -> list[tuple[str, bytes]]:
+    """The layers of an archive that `write` made: each one's digest before it was packed, and it packed."""
+    with tarfile.open(archive) as tar:
+
+        def read(name: str) -> bytes:
+            file = tar.extractfile(name)
+            assert file is not None
+            return file.read()
+
+        def blob(described: dict[str, str]) -> bytes:
+            return read(f"blobs/sha256/{described['digest'][7:]}")
+
+        manifest = json.loads(blob(json.loads(read("index.json"))["manifests"][0]))
+        ids = json.loads(blob(manifest["config"]))["rootfs"]["diff_ids"]
+        return list(zip(ids, map(blob, manifest["layers"]), strict=True))
 
 
 def digest(data: bytes) -> str:

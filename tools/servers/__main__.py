@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+from tools.cluster import hadoop
 from tools.cluster import services as cluster_services
 from tools.servers import chroot, debian, golang, maven
 
@@ -17,7 +18,7 @@ def base() -> None:
 
 def services() -> None:
     debian.bring(debian.SERVICES)
-    maven.bring()
+    maven.bring("elasticsearch", "kafka", "opensearch", "zookeeper")
     chroot.bring()
     golang.etcd()
     golang.ferretdb()
@@ -29,7 +30,10 @@ def cluster() -> None:
     golang.etcd()
     golang.kubernetes()
     golang.helm()
+    golang.flux()
     cluster_services.bring()
+    maven.bring("hadoop")
+    hadoop.bring()
 
 
 def image() -> None:

@@ -57,6 +57,7 @@ CLUSTER = (
     "containerd",
     "containernetworking-plugins",
     "ethtool",
+    "maven",
     "mmdebstrap",
     "nftables",
     "runc",

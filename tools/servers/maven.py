@@ -19,6 +19,15 @@ JARS = (
         ("org.apache.kafka:kafka_2.13:4.4.0", "org.slf4j:slf4j-simple:1.7.36"),
     ),
     (
+        "hadoop",
+        "3.4.1",
+        (
+            "org.apache.hadoop:hadoop-common:3.4.1",
+            "org.apache.hadoop:hadoop-hdfs:3.4.1",
+            "org.apache.hadoop:hadoop-hdfs-client:3.4.1",
+        ),
+    ),
+    (
         "opensearch",
         "2.19.6",
         (
@@ -59,15 +68,15 @@ def folder(name: str) -> Path:
     return cache() / f"{name}-{versions[name]}"
 
 
-def bring() -> None:
-    """Fetch what is missing. Raises CalledProcessError."""
+def bring(*wanted: str) -> None:
+    """Fetch what is missing of these servers. Raises CalledProcessError."""
     mvn = shutil.which("mvn")
     for name, version, artifacts in JARS:
-        if not folder(name).exists():
+        if name in wanted and not folder(name).exists():
             print(f"fetching {name} {version} (some seconds, once)", flush=True)
             _jars(mvn, name, artifacts)
     for name, version, artifact in ARCHIVES:
-        if not folder(name).exists():
+        if name in wanted and not folder(name).exists():
             print(f"fetching {name} {version} (some seconds, once)", flush=True)
             _archive(mvn, name, artifact)
 
