@@ -223,14 +223,9 @@ class Gate:
         while self._heap and self._heap[0][0] <= now:
             due, _, leaf = net.heappop(self._heap)
             confirming = self._confirming is not None and leaf in self._confirming
-            if (
-                leaf.standing
-                and due == leaf.due
-                and leaf.verdict is not None
-                and leaf.verdict.ready
-            ):
+            if leaf.standing and due == leaf.due:
                 # Nothing was said against it since: that is another good look.
-                self._workers.submit(leaf, _giving(Told(leaf.verdict)), here=True)
+                self._workers.submit(leaf, lambda: Told(None), here=True)
             if leaf.running or leaf.dead or due != leaf.due or (leaf.settled() and not confirming):
                 continue
             stamp = leaf.credential_stamp()
@@ -313,9 +308,15 @@ class Gate:
         """Note a verdict and when to ask again. What a probe raised by our own fault is raised here."""
         leaf, verdict = done
         assert isinstance(leaf, Leaf)
-        leaf.standing = leaf.running = isinstance(verdict, Told)
+        standing = isinstance(verdict, Told)
         if isinstance(verdict, Told):
             verdict = verdict.what
+            if verdict is None:
+                verdict = leaf.verdict
+                # It may have changed, or ended, since that look was planned.
+                if not leaf.standing or verdict is None or not verdict.ready:
+                    return
+        leaf.standing = leaf.running = standing
         if isinstance(verdict, BaseException):
             raise verdict
         assert isinstance(verdict, Verdict)
@@ -467,10 +468,6 @@ class Gate:
             asks_in=min((m.asks_in for m in members if m.asks_in is not None), default=None),
             members=members,
         )
-
-
-def _giving(what: Told) -> Callable[[], Told]:
-    return lambda: what
 
 
 def _draw() -> float:

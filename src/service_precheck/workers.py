@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Told:
-    """What standing work tells while it goes on."""
+    """What standing work tells while it goes on; None where it stands, and has said nothing new."""
 
     __slots__ = ("what",)
 

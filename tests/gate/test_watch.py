@@ -83,6 +83,21 @@ def test_successes_are_counted_while_nothing_is_said_against_it(sim: Simulation)
     assert not sim.asked
 
 
+def test_a_planned_look_at_a_watch_that_ended_counts_nothing(sim: Simulation) -> None:
+    """When a watch ends between the plan of another good look and that look, it is begun anew, and stands
+    no more until then."""
+    sim.watch("a", (0.0, UP), (50.0, AWAY))
+    sim.run("w://a#successes=100", timeout=2)
+    assert sim.gate is not None
+    (leaf,) = sim.gate._leaves
+    good, stood = leaf.good, leaf.standing
+    sim.gate._take((leaf, AWAY.verdict))
+    sim.gate._take((leaf, Told(None)))
+    assert (leaf.standing, leaf.running, leaf.good) == (False, False, 0)
+    assert good > 1
+    assert stood
+
+
 def test_a_final_verdict_ends_the_gate(sim: Simulation) -> None:
     """What a watch tells for good ends the gate, unless it keeps waiting."""
     sim.watch("a", (0.0, DOWN), (7.0, FINAL), (9.0, UP))
