@@ -60,4 +60,6 @@ def bring() -> None:
             stdin=subprocess.DEVNULL,
             check=True,
         )
+        for older in images.FOLDER.glob("services-*.tar"):
+            older.unlink()
         images.write(archive(), "services:1", root.read_bytes(), ["/bin/sh"], search=PATH)

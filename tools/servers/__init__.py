@@ -7,7 +7,8 @@ and is quick when nothing is:
 |------------|-----------------------------------------------------------------------------|
 | `base`     | `make test`: name servers, web servers, tools of the network                 |
 | `services` | `make services-test`: databases, caches, queues, coordinators                |
-| `cluster`  | `make cluster-test`: Kubernetes, its container runtime, Helm, kustomize      |
+| `cluster`  | `make cluster-test`: Kubernetes, its container runtime, Helm, kustomize, and |
+|            | an image of the services for its stories                                    |
 | `image`    | `make image-test` and a release's dry run                                    |
 
 Debian's packages are installed as root on Debian, and nothing of theirs is started, now or at the next
