@@ -44,7 +44,8 @@ PAGES = ("hdfs", "datanode", "journal")
 
 def archive() -> Path:
     """Where the image lies, or will: its name tells what it is made of."""
-    made_of = repr((maven.folder("hadoop").name, services.archive().name, HDFS, USERS, PAGES))
+    jars = [each for each in maven.JARS if each[0] == "hadoop"]
+    made_of = repr((jars, services.archive().name, HDFS, USERS, PAGES))
     return images.FOLDER / f"hadoop-{hashlib.sha256(made_of.encode()).hexdigest()[:16]}.tar"
 
 

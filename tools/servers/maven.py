@@ -25,6 +25,8 @@ JARS = (
             "org.apache.hadoop:hadoop-common:3.4.1",
             "org.apache.hadoop:hadoop-hdfs:3.4.1",
             "org.apache.hadoop:hadoop-hdfs-client:3.4.1",
+            # As old as the jackson-databind that Hadoop brings: it would bring an older one.
+            "com.fasterxml.jackson.core:jackson-core:2.12.7",
         ),
     ),
     (
