@@ -22,6 +22,16 @@ FERRETDB = "v1.24.0"
 KUBERNETES = "v1.34.4"
 HELM = "v3.19.0"
 KUSTOMIZE = "v5.7.1"
+KUSTOMIZE_CONTROLLER = "v1.9.5"
+SOURCE_CONTROLLER = "v1.9.0"
+# Flux's CustomResourceDefinitions, each by its own name.
+FLUX_KINDS = tuple(
+    cache() / f"flux-{KUSTOMIZE_CONTROLLER}" / f"{name}.yaml"
+    for name in (
+        "kustomizations.kustomize.toolkit.fluxcd.io",
+        "gitrepositories.source.toolkit.fluxcd.io",
+    )
+)
 # What FerretDB v1.24.0 can be built with; the module wants no toolchain of its own.
 GO = "1.26"
 
@@ -66,6 +76,50 @@ def helm() -> None:
     _build("helm", HELM, "some minutes", _by_name, f"helm.sh/helm/v3/cmd/helm@{HELM}")
     module = "sigs.k8s.io/kustomize/kustomize/v5"
     _build("kustomize", KUSTOMIZE, "a minute", _by_name, f"{module}@{KUSTOMIZE}")
+
+
+def flux() -> None:
+    """Flux's kustomize-controller, and the definitions of its kind and of its source's.
+
+    A module's `replace` lines do not hold for those that require it, so ours repeats them.
+    """
+    _build("kustomize-controller", KUSTOMIZE_CONTROLLER, "some minutes", _kustomize_controller)
+    go = shutil.which("go")
+    versions = {"kustomize": KUSTOMIZE_CONTROLLER, "source": SOURCE_CONTROLLER}
+    for kept in FLUX_KINDS:
+        if kept.exists() or not go:
+            continue
+        plural, group = kept.stem.split(".", 1)
+        name = group.partition(".")[0]
+        module = f"github.com/fluxcd/{name}-controller@{versions[name]}"
+        with tempfile.TemporaryDirectory(dir=cache()) as work:
+            told = json.loads(_run(go, Path(work), "mod", "download", "-json", module))
+        text = Path(told["Dir"], "config", "crd", "bases", f"{group}_{plural}.yaml").read_text()
+        kept.parent.mkdir(exist_ok=True)
+        kept.write_text(text)
+
+
+def _kustomize_controller(go: str, work: Path, name: str) -> None:
+    module = "github.com/fluxcd/kustomize-controller"
+    version = KUSTOMIZE_CONTROLLER
+    told = json.loads(_run(go, work, "mod", "download", "-json", f"{module}@{version}"))
+    theirs = json.loads(_run(go, work, "mod", "edit", "-json", str(Path(told["Dir"], "go.mod"))))
+    replaced = [f"replace {module}/api => {module}/api {version}"]
+    for each in theirs["Replace"]:
+        old, new = each["Old"], each["New"]
+        if not new["Path"].startswith("."):
+            given = f"{old['Path']} {old.get('Version', '')}".strip()
+            replaced.append(f"replace {given} => {new['Path']} {new['Version']}")
+    lines = "\n".join(replaced)
+    Path(work, "go.mod").write_text(
+        f"module wanted\n\ngo {theirs['Go']}\n\nrequire {module} {version}\n\n{lines}\n"
+    )
+    Path(work, "wanted.go").write_text(
+        f'//go:build wanted\n\npackage wanted\n\nimport _ "{module}"\n'
+    )
+    # -e: what only its tests import need not be had.
+    _run(go, work, "mod", "tidy", "-e")
+    _run(go, work, "build", "-trimpath", "-ldflags", "-s -w", "-o", name, module)
 
 
 def _kubernetes(go: str, work: Path, name: str) -> None:
