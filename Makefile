@@ -42,7 +42,7 @@ test: .venv/dev.stamp servers ## run the whole suite in parallel (as root on Deb
 .PHONY: services-test
 services-test: .venv/dev.stamp ## run the deep probes against real databases, queues and coordinators, in parallel
 	@$(BIN)/python -m tools.servers base services
-	$(PYTEST) tests/services -n $(WORKERS) --dist loadgroup $(ARGS)
+	$(PYTEST) tests/services -n $(WORKERS) --dist loadfile $(ARGS)
 
 .PHONY: cluster-test
 cluster-test: .venv/dev.stamp cluster-servers image ## prove it on a real Kubernetes of this machine's own (needs root, Linux, Go)

@@ -1,7 +1,8 @@
 """Real servers: each service's suite starts its own, asks them by the gate, and asks a driver too.
 
-A file marks itself `pytestmark = pytest.mark.xdist_group("NAME")`, so that one process has all tests
-of a service and its servers start once; how to start one stands in `tests/bed/services`.
+One process has all tests of a file (`--dist loadfile`), so that its servers start once; how to start one
+stands in `tests/bed/services`. `loadgroup` would not do: pytest 9.2 does not let pytest-xdist 3.8 put the
+group into a test's name, and each test would go wherever there is room.
 """
 
 from __future__ import annotations
