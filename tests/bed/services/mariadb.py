@@ -105,6 +105,8 @@ class MariaDB:
                 *unprivileged(),
                 *(install, "--no-defaults", f"--datadir={self.folder}/data", "--skip-test-db"),
                 *("--auth-root-authentication-method=normal", *QUICK[1:4]),
+                # What starts removes the temporary tables that it finds, another one's in /tmp too.
+                f"--tmpdir={self.folder}/tmp",
             ],
             capture_output=True,
             text=True,
