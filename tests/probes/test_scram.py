@@ -84,6 +84,36 @@ def test_hostile_answers(answer: bytes) -> None:
     assert caught.value.verdict.cause == "protocol"
 
 
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+@pytest.mark.parametrize(
+    ("least", "rounds", "taken"),
+    [
+        (4096, 4095, False),
+        (4096, 4096, True),
+        (4096, 100_000, True),
+        (4096, 100_001, False),
+        (1, 0, False),
+        (1, 1, True),
+        (1, 100_001, False),
+    ],
+)
+def test_counts_of_rounds(
+    mechanism: str, least: int, rounds: int, taken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither so few rounds that the proof gives the password away, nor so many that they hold a signal."""
+    monkeypatch.setattr(scram, "_salted", {})
+    monkeypatch.setattr(digests, "pbkdf2", lambda *_: bytes(32))
+    made = Scram(mechanism, "user", "pencil", "db:1", least=least)
+    answer = b"r=%b-and-more,s=c2FsdA==,i=%d" % (made._nonce, rounds)
+    if taken:
+        assert made.final(answer)
+        return
+    with pytest.raises(NotReady) as caught:
+        made.final(answer)
+    assert caught.value.verdict.cause == "protocol"
+    assert f"not from {least} to 100000" in caught.value.verdict.seen
+
+
 @given(answer=st.binary(max_size=200), mechanism=st.sampled_from(MECHANISMS))
 def test_any_answer(answer: bytes, mechanism: str) -> None:
     """Whatever comes is answered or is a cause, and never a traceback."""
