@@ -217,7 +217,7 @@ def normal(log: str) -> list[str]:
     """The lines of a gate's log without their times; what differs each time is written the same."""
     alike = {
         r"\b10(\.\d+){3}\b": "10.0.0.1",
-        r"after [\d.]+ s": "after 1.0 s",
+        r"after (\d+ min( \d+ s)?|[\d.]+ s)": "after 1.0 s",
         r"\d+ s behind": "0 s behind",
     }
     for pattern, instead in alike.items():
