@@ -67,6 +67,8 @@ INDEFINITE = frozenset(
 
 
 _secrets: set[str] = set()
+# Those of conversations under way, each with all its spellings.
+_passing: list[set[str]] = []
 
 
 def keep_secret(value: str) -> str:
@@ -80,6 +82,19 @@ def keep_secret(value: str) -> str:
         _secrets.add(value)
         _secrets.update(_spellings(value))
     return value
+
+
+def keep_for_now(value: str) -> set[str]:
+    """As `keep_secret`, until `let_go` is given what this returns: for what a server hands out anew each
+    time, of which a process that goes on for weeks would keep ever more."""
+    forms = {value, *_spellings(value)} if len(value) >= 3 else set()
+    _passing.append(forms)
+    return forms
+
+
+def let_go(forms: set[str]) -> None:
+    """End what `keep_for_now` began. Others that keep the same value still do."""
+    _passing.remove(forms)
 
 
 # What encoders of URLs leave as it is: all of them the first, JavaScript's the next, Go's for a path the last.
@@ -128,7 +143,7 @@ def percent_decoded(text: str) -> str:
 
 def redacted(text: str) -> str:
     """`text` with every known secret replaced by `***`, and the part of one that is cut off at its end."""
-    for value in sorted(_secrets, key=len, reverse=True):
+    for value in sorted(_secrets.union(*_passing), key=len, reverse=True):
         if value in text:
             text = text.replace(value, "***")
         at = text.find(value[:4], max(0, len(text) - len(value)))
@@ -145,7 +160,7 @@ def printable(text: str, limit: int = 500) -> str:
     Secrets are masked, here already, since a part of one would not be known for it later. At most
     `limit` characters are kept; what is cut is marked with "...".
     """
-    text = redacted(text) if _secrets else text
+    text = redacted(text) if _secrets or _passing else text
     cut = text[:limit]
     if not cut.isprintable():
         cut = "".join(c if c.isprintable() else _escape(ord(c)) for c in cut)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from service_precheck import target
-from service_precheck.codecs import protobuf
+from service_precheck import model, target
+from service_precheck.codecs import etcd, grpc, protobuf
 from service_precheck.errors import OperatorError
 from service_precheck.options import Target
 from tests.bed.services.grpc_scripted import Scripted, answer, silence, status
@@ -132,6 +132,54 @@ def test_alarm_of_an_unknown_kind(ask: Ask) -> None:
         verdict = ask(f"etcd://{server.address}#alarms")
     assert verdict.cause == "alarm"
     assert "the alarm CORRUPT and NEWKIND" in verdict.seen
+
+
+def test_a_token_that_is_repeated(ask: Ask) -> None:
+    """A server that repeats the token of a login does not show it, and nothing is kept of it."""
+    granted = answer(HEADER + protobuf.text(2, "token.17"))
+    with Server(Scripted(granted, status(16, "invalid auth token: token.17"))) as server:
+        verdict = ask(f"etcd://app:s3cret@{server.address}")
+    assert verdict.cause == "auth-refused"
+    assert verdict.seen.endswith("(invalid auth token: ***)")
+    assert model._passing == []
+
+
+def test_a_thousand_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each token is masked while it is in use; a thousand logins later nothing is kept of them."""
+    number = 0
+
+    def call(*_: object) -> bytes:
+        return HEADER + protobuf.text(2, f"token.{number}")
+
+    channel = object.__new__(grpc.Channel)
+    channel.peer = "etcd-0:2379"
+    monkeypatch.setattr(grpc.Channel, "call", call)
+    kept = set(model._secrets)
+    for number in range(1000):
+        with etcd.Member(channel, 0) as member:
+            assert member.log_in("app", "s3cret")
+            assert model.printable(f"it is token.{number}") == "it is ***"
+    assert model._secrets == kept
+    assert model._passing == []
+
+
+def test_the_same_token_twice() -> None:
+    """Of two conversations with one token, the end of the first does not unmask it for the other."""
+    first, second = model.keep_for_now("token-1"), model.keep_for_now("token-1")
+    model.let_go(first)
+    assert model.printable("it is token-1") == "it is ***"
+    model.let_go(second)
+    assert model.printable("it is token-1") == "it is token-1"
+
+
+@pytest.mark.parametrize("replies", [(b"",), (READ, b"")])
+def test_an_answer_of_no_cluster(replies: tuple[object, ...], ask: Ask) -> None:
+    """An empty message is an answer of gRPC, and none of etcd."""
+    scripted = Scripted(*(answer(b"") if one == b"" else one for one in replies))  # type: ignore[arg-type]
+    with Server(scripted) as server:
+        verdict = ask(f"etcd://{server.address}")
+    assert verdict.cause == "protocol"
+    assert verdict.seen == f"{server.address} answers without saying of which cluster it is"
 
 
 @pytest.mark.parametrize(

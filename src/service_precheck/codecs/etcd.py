@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from .. import net
 from ..errors import NotReady, blocked
-from ..model import keep_secret, seconds
+from ..model import keep_for_now, let_go, seconds
 from . import protobuf
 from .grpc import UNIMPLEMENTED, Channel, Metadata, Refused
 from .protobuf import Message
@@ -19,6 +19,7 @@ from .protobuf import Message
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Self
 
 _NEEDS_LEADER = (("hasleader", "true"),)
 _NOT_ENABLED = "authentication is not enabled"
@@ -46,18 +47,36 @@ class Member:
     """The member that a channel leads to. Raises NotReady from every method.
 
     `cluster` and `number` are the ids of its cluster and its own, `version` is its etcd's: 0 and empty
-    while it has told none.
+    while it has told none. Use it in a `with` block: the token of a login is masked until its end.
     """
 
-    __slots__ = ("_channel", "_deadline", "_token", "cluster", "number", "peer", "version")
+    __slots__ = (
+        "_channel",
+        "_deadline",
+        "_masked",
+        "_token",
+        "cluster",
+        "number",
+        "peer",
+        "version",
+    )
 
     def __init__(self, channel: Channel, deadline: float) -> None:
         self._channel = channel
         self._deadline = deadline
         self._token: Metadata = ()
+        self._masked: set[str] | None = None
         self.peer = channel.peer
         self.cluster = self.number = 0
         self.version = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._masked is not None:
+            let_go(self._masked)
+            self._masked = None
 
     def log_in(self, user: str, password: str) -> bool:
         """Log in. False where authentication is not enabled: no login is needed, and none is taken."""
@@ -69,7 +88,9 @@ class Member:
             if _NOT_ENABLED in refused.words:
                 return False
             raise
-        self._token = (("token", keep_secret(answer.text(2))),)
+        token = answer.text(2)
+        self._masked = keep_for_now(token)
+        self._token = (("token", token),)
         return True
 
     def read(self, key: str) -> bool:
@@ -129,6 +150,9 @@ class Member:
         answer = Message(raw, self.peer)
         header = answer.message(1)
         self.cluster, self.number = header.number(1), header.number(2)
+        if not self.cluster:
+            seen = f"{self.peer} answers without saying of which cluster it is"
+            raise blocked("protocol", seen)
         return answer
 
 

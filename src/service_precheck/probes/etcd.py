@@ -82,16 +82,18 @@ def _serving(target: Target, host: str, port: int, attempt: Attempt) -> tuple[Me
             if error.verdict.cause != "tls-plaintext":
                 raise
             raise NotReady(error.verdict.but(hint="without #tls it is asked plainly")) from error
-        member = etcd.Member(channel, attempt.deadline)
-        login = _log_in(target, member)
-        proven = [f"{member.peer} {_read(target, member)}"]
-        alarms = " and ".join(printable(each, 20) for each in member.alarms(target.flag("alarms")))
-        member.goodbye()
+        with etcd.Member(channel, attempt.deadline) as member:
+            login = _log_in(target, member)
+            proven = [f"{member.peer} {_read(target, member)}"]
+            raised = member.alarms(target.flag("alarms"))
+            alarms = " and ".join(printable(each, 20) for each in raised)
+            version = printable(member.version, 20)
+            member.goodbye()
     if alarms and target.flag("alarms"):
         hint = "NOSPACE blocks writes until it is disarmed; `etcdctl alarm list` names the members"
         raise blocked("alarm", f"{member.peer} tells of the alarm {alarms}", hint)
-    if member.version:
-        proven[0] += f" (etcd {printable(member.version, 20)})"
+    if version:
+        proven[0] += f" (etcd {version})"
     if login:
         proven.append(login)
     if alarms:
