@@ -17,9 +17,10 @@ from service_precheck.codecs.kafka import wire
 from service_precheck.codecs.kafka.talk import MOST_ANSWER
 from service_precheck.errors import OperatorError
 from service_precheck.model import Verdict
+from service_precheck.probes.kafka import MOST_FAILED
 from service_precheck.target import parse
 from tests.bed.recording import FOLDER, Recording
-from tests.bed.sockets import Connection, Server, close
+from tests.bed.sockets import Connection, Server, close, hang
 from tests.probes.conftest import Ask
 
 USUAL = {2: (0, 5), 3: (0, 9), 17: (0, 1), 18: (0, 3), 36: (0, 1)}
@@ -114,7 +115,7 @@ def test_a_broker_that_is_older(ask: Ask) -> None:
         assert ask(f"kafka://{broker.address}").ready
         assert broker.asked == ["ApiVersions", "Metadata"]
         verdict = ask(f"kafka://a:secret@{broker.address}")
-        assert verdict.cause == "auth-refused"
+        assert verdict.cause == "unsupported"
         assert "takes no login" in verdict.seen
 
 
@@ -251,6 +252,39 @@ def test_how_many_are_reached(dead: int, options: str, holds: bool, ask: Ask) ->
         verdict = ask(f"kafka://{first.address}{options}")
     assert verdict.ready == holds
     assert verdict.cause == (None if holds else "refused")
+
+
+@pytest.mark.parametrize(
+    ("listed", "options", "met"),
+    [(40_000, "", MOST_FAILED), (40_000, "#brokers=12", 12), (5, "", 5)],
+)
+def test_how_many_that_fail_are_asked(listed: int, options: str, met: int, ask: Ask) -> None:
+    """However many brokers are listed, a few that do not answer are enough to say so."""
+    with Server(close) as dead, Broker() as first:
+        brokers = [(node, dead.host, dead.port) for node in range(listed)]
+        first.answers["Metadata"] = metadata(brokers)
+        verdict = ask(f"kafka://{first.address}{options}")
+        assert verdict.cause == "closed-early"
+        assert len(dead.connections) == met
+
+
+def test_the_deadline_holds_among_many(ask: Ask) -> None:
+    """Where the time is over no further broker is asked."""
+    with Server(hang) as silent, Broker() as first:
+        brokers = [(node, silent.host, silent.port) for node in range(40_000)]
+        first.answers["Metadata"] = metadata(brokers)
+        verdict = ask(f"kafka://{first.address}#brokers=1000", 0.5)
+        assert verdict.cause in ("no-reply", "connect-timeout")
+        assert len(silent.connections) < 100
+
+
+def test_a_broker_without_list_offsets(ask: Ask) -> None:
+    """A leader that cannot be asked whether it leads is not said to lead."""
+    apis = {api: span for api, span in USUAL.items() if api != 2}
+    verdict = asked(ask, {"ApiVersions": versions(apis)}, "#topic=orders")
+    assert verdict.cause == "unsupported"
+    assert "does not speak ListOffsets" in verdict.seen
+    assert asked(ask, {"ApiVersions": versions(apis)}).ready
 
 
 LOGIN = struct.pack(">h", 0) + array(string("PLAIN"))

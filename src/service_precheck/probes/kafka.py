@@ -16,7 +16,7 @@ from ..codecs.kafka.options import OPTIONS, check
 from ..errors import NotReady, blocked
 from ..kinds import is_name
 from ..model import Verdict, ready
-from ..net import is_address
+from ..net import is_address, monotonic
 from ..options import Scheme, Target, place
 
 TYPE_CHECKING = False
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 # A broker that may be left out gets at most a third of the time that is left.
 _SHARE = 3
+# Brokers that do not answer until no other is asked; more only where `brokers` asks for more.
+MOST_FAILED = 8
 
 
 def probe(target: Target, attempt: Attempt) -> Verdict:
@@ -89,7 +91,8 @@ def _visit(entry: Entry, attempt: Attempt, talk: Talk, led: dict[int, Led], need
             _ask(entry, attempt.part(left), talk, broker, led.get(broker.node, {}))
         except NotReady:
             failed += 1
-            if leads or len(order) - failed < need:
+            enough = failed >= max(MOST_FAILED, need) or monotonic() >= attempt.deadline
+            if leads or enough or len(order) - failed < need:
                 raise
         else:
             answered.append(broker.node)
@@ -117,8 +120,11 @@ def _question(talk: Talk, cluster: str, told: str, broker: Broker, led: Led) -> 
     if not talk.is_broker(cluster, broker.node):
         hint = "does a proxy, or a Service of several brokers, stand there?"
         raise blocked("not-ready", f"{told}, where another broker answers", hint)
-    if not led or not talk.speaks(wire.LIST_OFFSETS):
+    if not led:
         return
+    if not talk.speaks(wire.LIST_OFFSETS):
+        seen = f"{talk.peer} does not speak ListOffsets, by which a leader shows that it leads"
+        raise blocked("unsupported", seen)
     answer = talk.ask(wire.LIST_OFFSETS, wire.offsets_request(led.items()), wire.read_offsets)
     errors = {(topic, index): error for topic, index, error in answer}
     for topic, indexes in led.items():

@@ -141,7 +141,7 @@ class Entry:
         )
         if error == wire.ILLEGAL_SASL_STATE:
             raise blocked(
-                "auth-refused",
+                "unsupported",
                 f"{talk.peer} takes no login: its listener has none",
                 "name the port of one that has SASL, or no user",
             )
