@@ -152,10 +152,43 @@ def test_the_password_is_never_told(ask: Ask, plugin: bytes, more: bytes) -> Non
     answers += [packet(4, more)] if more else []
     answers.append(error(6, 1045, b"Access denied", b"#28000"))
     with Server(converse(*answers)) as server:
-        verdict = ask(target(server))
-        heard = bytes(server.connections[0].received)
-    assert verdict.cause in ("unsupported", "auth-refused", "closed-early")
+        for options in ("", "#tls=off"):
+            verdict = ask(target(server, options=options))
+            assert verdict.cause in ("unsupported", "auth-refused", "closed-early", "protocol")
+        heard = b"".join(bytes(each.received) for each in server.connections)
     assert PASSWORD.encode() not in heard
+
+
+def offers_its_key(plugin: bytes) -> Callable[[Connection], None]:
+    """Ask for the password by a key of one's own, without TLS, and send that key whatever is answered."""
+    answers = [greeting(), packet(2, b"\xfe" + plugin + b"\0" + NONCE + b"\0")]
+    answers += [packet(4, b"\x01\x04")] if plugin == b"caching_sha2_password" else []
+    return converse(*answers, packet(6, b"\x01" + PEM), error(8, 1045, b"no", b"#28000"))
+
+
+def opened(heard: bytes) -> list[bytes]:
+    """What the owner of the key makes of the packets that a client sent."""
+    found = []
+    while heard:
+        size = int.from_bytes(heard[:3], "little")
+        payload, heard = heard[4 : 4 + size], heard[4 + size :]
+        if size == 256:
+            masked = KEY.decrypt(payload, OAEP)
+            found.append(bytes(a ^ b for a, b in zip(masked, NONCE * 9, strict=False)))
+    return found
+
+
+@pytest.mark.parametrize("plugin", [b"caching_sha2_password", b"sha256_password"])
+def test_the_key_of_an_impostor(ask: Ask, plugin: bytes) -> None:
+    """Whoever answers without TLS gets the password for a key of their own on request only."""
+    with Server(offers_its_key(plugin)) as server:
+        verdict = ask(target(server))
+        assert verdict.cause == "unsupported"
+        assert verdict.seen.endswith("the password for its own key, which nobody vouches for")
+        assert "#tls=require protects the password; #tls=off sends it" in verdict.hint
+        assert opened(bytes(server.connections[0].received)) == []
+        assert ask(target(server, options="#tls=off")).cause == "auth-refused"
+        assert opened(bytes(server.connections[1].received)) == [PASSWORD.encode() + b"\0"]
 
 
 def test_the_oldest_login(ask: Ask) -> None:

@@ -163,6 +163,22 @@ def test_a_login_that_is_not_spoken(probe: Probe, maria: MariaDB) -> None:
     unblocked(probe, maria)
 
 
+def test_a_key_that_nobody_vouches_for(probe: Probe, elsewhere: tuple[World, Etc]) -> None:
+    """fault 58: without TLS the password is not sent by the server's own key unless that is asked for,
+    and the server is left in order."""
+    without = ("--tls-version=", "--max-connect-errors=10")
+    with MySQL(*without, host=ADDRESS, inside=(*elsewhere, Hosts())) as server:
+        server.sql(*ACCOUNTS, "CREATE USER sha@'%' IDENTIFIED WITH sha256_password BY 'geheim-17'")
+        for user in ("app", "sha"):
+            login = f"mysql://{user}:geheim-17@{server.place}"
+            verdict = probe(login, 15)
+            assert verdict.cause == "unsupported", verdict
+            assert "its own key, which nobody vouches for" in verdict.seen
+            assert probe(f"{login}#tls=off", 1).ready
+        assert aborted(server)["Aborted_clients"] == "0"
+        unblocked(probe, server)
+
+
 def test_an_address_without_an_account(ask: Ask, elsewhere: tuple[World, Etc]) -> None:
     """fault 58: a server that has no account for the address says so at once, and what would help."""
     with MariaDB(host=ADDRESS, inside=elsewhere) as server:

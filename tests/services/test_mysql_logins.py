@@ -173,6 +173,13 @@ def test_empty_passwords(ask: Ask, mysql: MySQL) -> None:
         assert ask(f"mysql://sha@{mysql.place}#tls={tls}").cause == "auth-refused"
 
 
+def test_any_certificate_is_no_proof(ask: Ask, maria: MariaDB) -> None:
+    """`mysql_clear_password` is not answered where `insecure` takes whatever certificate comes."""
+    verdict = ask(f"mysql://pam:{IN_URL}@{maria.place}#insecure")
+    assert verdict.cause == "unsupported"
+    assert "the password in clear text" in verdict.seen
+
+
 def test_clear_text(ask: Ask, maria: MariaDB, authority: Authority) -> None:
     """`mysql_clear_password`: to a server that is trusted, and to nobody else."""
     target = f"mysql://pam:{IN_URL}@{maria.place}"

@@ -58,7 +58,14 @@ def _log_in(target: Target, server: Conversation, user: str, password: str) -> N
     mode = tls_mode(target)
     private = _protect(target, server, mode)
     local = bool(target.text("unix-socket"))
-    Login(server, user, password, private or local, mode == "require" or local).run()
+    Login(
+        server,
+        user,
+        password,
+        private=private or local,
+        trusted=local or (mode == "require" and not target.flag("insecure")),
+        any_key=mode == "off",
+    ).run()
 
 
 def _protect(target: Target, server: Conversation, mode: str) -> bool:

@@ -1,8 +1,11 @@
 """How a client logs in to MySQL and MariaDB: the response to the greeting, and what a plugin asks for.
 
 Protocol::HandshakeResponse41, AuthSwitchRequest and AuthMoreData of MySQL's protocol document;
-`mysql_native_password`, `caching_sha2_password`, `sha256_password`, `mysql_clear_password`. A password
-is sent as it is only where nobody listens (TLS, a Unix socket); else encrypted with the server's key.
+`mysql_native_password`, `caching_sha2_password`, `sha256_password`, `mysql_clear_password`.
+
+Where a method needs the password itself, it is sent in TLS or by a Unix socket. TLS keeps it from who
+listens; from who answers in the server's place only a certificate that is checked does. Without TLS it
+is encrypted for the key that the server sends, which may be anybody's: on request only.
 
 Whatever cannot be answered is answered with nothing and ends with the server's refusal: a connection
 that leaves before its login is counted against the client's address (`max_connect_errors`).
@@ -42,9 +45,11 @@ _ATTRIBUTES = b"\x1e\x0cprogram_name\x10service-precheck"
 _FAST, _FULL = b"\x03", b"\x04"
 _ASK_KEY = {CACHING: b"\x02", SHA256: b"\x01"}
 # An answer that shows nothing and is refused like a wrong password: of the length that is checked first.
-_NOTHING = {"client_ed25519": bytes(64), CLEAR: b"\0"}
+# Without a byte it would count as a connection that leaves.
+_NOTHING = {"client_ed25519": bytes(64), CLEAR: b"\0", CACHING: b"\0", SHA256: b"\0"}
 # Seconds until another way to log in can first be worth a look: each look is a login that is refused.
 _SELDOM = 30.0
+_ANY_KEY = "#tls=require protects the password; #tls=off sends it by the server's own key"
 # A login takes five messages at most.
 _MOST_MESSAGES = 8
 
@@ -63,7 +68,7 @@ def capabilities(offered: int) -> int:
 def be_refused(server: Conversation) -> Refusal | None:
     """What the server says to somebody whom it does not know; None if it says nothing against them."""
     try:
-        Login(server, NOBODY, "", private=False, trusted=False).run()
+        Login(server, NOBODY, "").run()
     except Refusal as refusal:
         return refusal
     except NotReady as error:
@@ -73,13 +78,15 @@ def be_refused(server: Conversation) -> Refusal | None:
 
 
 class Login:
-    """One login: who, and whether what is said here is `private` (TLS, a Unix socket).
+    """One login: who, and what protects the password.
 
-    `trusted` says that the server proved who it is, so that it may be told the password as it is even
-    where it need not be.
+    `private` says that nobody on the way reads what is said: TLS, if only with whoever answers, or a
+    Unix socket. `trusted` says that the server proved who it is: by a certificate that was checked, or
+    a Unix socket. `any_key` says that the password may be encrypted for the key that the server sends.
     """
 
     __slots__ = (
+        "_any_key",
         "_nonce",
         "_password",
         "_plugin",
@@ -91,13 +98,21 @@ class Login:
     )
 
     def __init__(
-        self, server: Conversation, user: str, password: str, private: bool, trusted: bool
+        self,
+        server: Conversation,
+        user: str,
+        password: str,
+        *,
+        private: bool = False,
+        trusted: bool = False,
+        any_key: bool = False,
     ) -> None:
         self._server = server
         self._user = user
         self._password = password.encode("utf-8", "replace")
         self._private = private
         self._trusted = trusted
+        self._any_key = any_key
         self._nonce = server.greeting.nonce
         self._plugin = server.greeting.plugin
         if self._plugin not in (NATIVE, CACHING):
@@ -148,7 +163,7 @@ class Login:
         if not self._password and self._plugin in (SHA256, CLEAR):
             return b"\0"
         if self._plugin == SHA256:
-            return self._password + b"\0" if self._private else _ASK_KEY[SHA256]
+            return self._whole()
         if self._plugin != CLEAR:
             hint = INSTEAD.get(self._plugin, f"one of {', '.join(LOGINS)} is spoken here")
             return self._leave("which is not spoken here", hint)
@@ -162,8 +177,8 @@ class Login:
         if self._plugin == CACHING and data == _FAST:
             return None
         if self._plugin == CACHING and data == _FULL:
-            return self._password + b"\0" if self._private else _ASK_KEY[CACHING]
-        if self._plugin in _ASK_KEY and not self._private:
+            return self._whole()
+        if self._plugin in _ASK_KEY and self._any_key and not self._private:
             from . import rsa
 
             masked = _xor(self._password + b"\0", self._nonce * (len(self._password) // 20 + 1))
@@ -171,9 +186,17 @@ class Login:
                 return rsa.encrypted(masked, data)
             except ValueError as error:
                 return self._leave(f"but {error}", "TLS needs no such key")
-        raise blocked(
+        raise self._unspoken or blocked(
             "protocol", f"{self._server.peer} sent what {self._plugin} does not know in the login"
         )
+
+    def _whole(self) -> bytes:
+        """The password itself, or the question for the key to encrypt it with."""
+        if self._private:
+            return self._password + b"\0"
+        if self._any_key or not self._password:
+            return _ASK_KEY[self._plugin]
+        return self._leave("the password for its own key, which nobody vouches for", _ANY_KEY)
 
     def _scramble(self) -> bytes:
         """The proof that we know the password, without showing it."""

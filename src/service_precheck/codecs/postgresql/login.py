@@ -45,8 +45,10 @@ def asked_for(talk: Conversation) -> tuple[int, bytes]:
 def log_in(talk: Conversation, target: Target, user: str, private: bool) -> None:
     """Answer what the server asks for, until it is ready for a query.
 
-    `private` says that nobody can listen: a password in clear text is sent then only. Raises ServerError
-    and NotReady: `auth-required`, `auth-refused`, `unsupported`, `protocol`, `local`.
+    `private` says that a password may be sent in clear text: there is TLS, which keeps it from who
+    listens (from who answers in the server's place only with a checked certificate), or a Unix socket,
+    or TLS was left out on request. Raises ServerError and NotReady: `auth-required`, `auth-refused`,
+    `unsupported`, `protocol`, `local`.
     """
     method, rest = asked_for(talk)
     if method != OK:
