@@ -24,12 +24,14 @@ HELM = "v3.19.0"
 KUSTOMIZE = "v5.7.1"
 KUSTOMIZE_CONTROLLER = "v1.9.5"
 SOURCE_CONTROLLER = "v1.9.0"
-# Flux's CustomResourceDefinitions, each by its own name.
+# Flux's CustomResourceDefinitions, each by its own name: the controller watches sources of every kind.
 FLUX_KINDS = tuple(
     cache() / f"flux-{KUSTOMIZE_CONTROLLER}" / f"{name}.yaml"
     for name in (
         "kustomizations.kustomize.toolkit.fluxcd.io",
         "gitrepositories.source.toolkit.fluxcd.io",
+        "ocirepositories.source.toolkit.fluxcd.io",
+        "buckets.source.toolkit.fluxcd.io",
     )
 )
 # What FerretDB v1.24.0 can be built with; the module wants no toolchain of its own.
@@ -79,7 +81,7 @@ def helm() -> None:
 
 
 def flux() -> None:
-    """Flux's kustomize-controller, and the definitions of its kind and of its source's.
+    """Flux's kustomize-controller, and the definitions of its kind and of its sources'.
 
     A module's `replace` lines do not hold for those that require it, so ours repeats them.
     """
