@@ -335,6 +335,63 @@ def test_results(ask: Ask, answer: bytes, words: str) -> None:
     assert b"root:" not in heard
 
 
+def result(number: int, columns: tuple[bytes, ...], *rows: bytes) -> bytes:
+    """A result set, its rows as they are, numbered from `number` on."""
+    named = [b"\x03def\0\0\0" + bytes((len(name),)) + name for name in columns]
+    end = b"\xfe\0\0\2\0"
+    payloads = (bytes((len(columns),)), *named, end, *rows, end)
+    return b"".join(packet(at, each) for at, each in enumerate(payloads, number))
+
+
+WRITES = (b"super_read_only", b"read_only", b"innodb_read_only")
+
+
+@pytest.mark.parametrize(
+    ("rows", "cause"),
+    [
+        ((b"\x010\x010\x010",), None),
+        ((b"\x010\x03OFF\x010",), None),
+        ((b"\x010\x011\x010",), "read-only"),
+        ((b"\x010\x010\0",), "read-only"),
+        ((b"\x010\xfb\x010",), "protocol"),
+        ((), "protocol"),
+    ],
+)
+def test_takes_writes(ask: Ask, rows: tuple[bytes, ...], cause: str | None) -> None:
+    """Only a server that says of each variable that it is off takes writes."""
+    with Server(converse(greeting(), packet(2, OK), result(1, WRITES, *rows))) as server:
+        verdict = ask(target(server, options="#role=primary"))
+    assert verdict.cause == cause
+    if cause == "protocol":
+        assert verdict.seen.endswith("does not say whether it is read-only")
+
+
+def test_no_answer_about_writes(ask: Ask) -> None:
+    """A server that gives no rows, or other ones, has not said that it takes writes."""
+    for answer in (packet(1, OK), result(1, (b"other",), b"\x010")):
+        with Server(converse(greeting(), packet(2, OK), answer)) as server:
+            verdict = ask(target(server, options="#role=primary"))
+        assert verdict.cause == "protocol"
+        assert "does not say" in verdict.seen
+
+
+@pytest.mark.parametrize(
+    ("answer", "cause"),
+    [
+        (result(1, (b"1",), b"\x011"), None),
+        (result(1, (b"1",), b"\x012"), "protocol"),
+        (result(1, (b"1",), b"\xfb"), "protocol"),
+        (result(1, (b"1",)), "protocol"),
+        (result(1, (b"1", b"2"), b"\x011\x011"), "protocol"),
+        (packet(1, OK), "protocol"),
+    ],
+)
+def test_answers_a_query(ask: Ask, answer: bytes, cause: str | None) -> None:
+    """A query is answered when its answer is the right one."""
+    with Server(converse(greeting(), packet(2, OK), answer)) as server:
+        assert ask(target(server)).cause == cause
+
+
 # What errors mean.
 
 

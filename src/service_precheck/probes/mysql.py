@@ -122,12 +122,12 @@ def _proven(target: Target, server: Conversation, attempt: Attempt) -> str:
         server.ask(f"SELECT 1 FROM {_quoted(table)} LIMIT 1")  # noqa: S608 it is quoted
         proven.append(f"lets {printable(table)} be read")
     if query:
-        if not server.ask(query):
+        if not server.has_row(query):
             raise blocked("missing-object", f"{server.peer} has no row for the query")
         proven.append("has a row for the query")
-    if not proven:
-        # A server may let somebody in and answer nothing, whose password has expired for example.
-        server.ask("SELECT 1")
+    # A server may let somebody in and answer nothing, whose password has expired for example.
+    if not proven and [[*row.values()] for row in server.ask("SELECT 1")] != [["1"]]:
+        raise blocked("protocol", f"{server.peer} does not answer SELECT 1 with 1")
     return ", ".join(proven) or "takes the login and answers a query"
 
 

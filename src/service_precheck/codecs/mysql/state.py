@@ -15,21 +15,24 @@ if TYPE_CHECKING:
     from .wire import Conversation, Row
 
 # Where a variable tells what it is by a number or by a word.
-_OFF = ("0", "OFF", None)
+_OFF = ("0", "OFF")
 _SYNTAX = 1064
 _GALERA = ("cluster_size", "cluster_state_uuid", "cluster_status", "local_state_comment", "ready")
 
 
 def writable(server: Conversation) -> str:
-    """That it takes writes. Raises `read-only`.
+    """That it takes writes. Raises `read-only`, and `protocol` where it does not say.
 
     `super_read_only` (MySQL) keeps administrators out as well, `innodb_read_only` says it on Aurora.
     """
     names = ["read_only", "innodb_read_only"]
     if not server.greeting.mariadb:
         names.insert(0, "super_read_only")
-    row = _first(server.ask("SELECT " + ", ".join(f"@@global.{name} AS {name}" for name in names)))
-    on = [name for name in names if row.get(name) not in _OFF]
+    rows = server.ask("SELECT " + ", ".join(f"@@global.{name} AS {name}" for name in names))
+    row = rows[0] if rows else {}
+    if any(row.get(name) is None for name in names):
+        raise blocked("protocol", f"{server.peer} does not say whether it is read-only")
+    on = [name for name in names if row[name] not in _OFF]
     if on:
         raise blocked(
             "read-only",
@@ -124,7 +127,3 @@ def _stopped(server: Conversation, row: Row, source: str, thread: str, state: st
         f"{server.peer} does not replicate from {source}, its {thread} thread {how}{words}",
         "" if why else "START REPLICA",
     )
-
-
-def _first(rows: list[Row]) -> Row:
-    return rows[0] if rows else {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from ...errors import NotReady, blocked
 from ...model import Frozen, printable
+from ...stream import CHUNK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +35,12 @@ CHARSET = 45
 # transactions (GTID) may be long.
 MOST_BYTES, MOST_ROWS = 1 << 18, 64
 MOST_COLUMNS = 4096
+# What is kept of a row where nothing but its being there matters, and how many are passed over.
+MOST_KEPT, MOST_PASSED = 1 << 16, 1_000_000
+# A packet of this size goes on in the next one.
+FULL = 0xFFFFFF
+
+_BROKEN = "a result that breaks off within a field"
 
 Row = dict[str, str | None]
 
@@ -161,15 +168,22 @@ class Conversation:
 
     def receive(self, most: int = MOST_BYTES) -> bytes:
         """The payload of the next packet, at least one byte of it."""
-        header = self._stream.read_exactly(4, "a packet")
-        size = int.from_bytes(header[:3], "little")
-        self._sequence = header[3] + 1 & 0xFF
+        size = self._header()
         if size > most:
-            # Of a query it may be a long row; of another protocol the first bytes are no length.
+            # Of another protocol the first bytes are no length.
             raise blocked(
                 "protocol",
                 f"{self.peer} sent a packet of {size} bytes, more than is read of an answer",
             )
+        return self._payload(size)
+
+    def _header(self) -> int:
+        """The size of the next packet."""
+        header = self._stream.read_exactly(4, "a packet")
+        self._sequence = header[3] + 1 & 0xFF
+        return int.from_bytes(header[:3], "little")
+
+    def _payload(self, size: int) -> bytes:
         if not size:
             raise self._odd("an empty packet")
         payload = self._stream.read_exactly(size, f"a packet of {size} bytes")
@@ -206,34 +220,74 @@ class Conversation:
 
     def ask(self, sql: str) -> list[Row]:
         """The rows of a query, by the names of their columns; none for a statement that gives none."""
+        names = self._columns(sql)
+        rows: list[Row] = []
+        left = MOST_BYTES
+        while names and not _ends(packet := self.receive(left)):
+            left -= len(packet)
+            values = self._values(packet, len(names))
+            if len(rows) < MOST_ROWS:
+                rows.append(dict(zip(names, values, strict=True)))
+        self._idle = True
+        return rows
+
+    def has_row(self, sql: str) -> bool:
+        """Whether a query gives a row, of whatever length: a long one is passed over in pieces."""
+        names = self._columns(sql)
+        passed = 0
+        while names:
+            size = self._header()
+            if size > MOST_KEPT:
+                self._pass_over(size)
+            elif _ends(packet := self._payload(size)):
+                break
+            else:
+                self._values(packet, len(names))
+            passed += 1
+            if passed > MOST_PASSED:
+                raise self._odd("ever more rows")
+        self._idle = True
+        return passed > 0
+
+    def _columns(self, sql: str) -> list[str]:
+        """The names of a query's columns, none for a statement that gives no rows."""
         self.command(COM_QUERY, sql)
         left = MOST_BYTES
         head = self.receive(left)
         if head[0] == OK:
-            self._idle = True
             return []
+        names = []
         try:
             columns = Fields(head).length() if head[0] != LOCAL_INFILE else 0
             if not 0 < columns <= MOST_COLUMNS:
                 raise self._odd("a result without columns, or with too many")
-            names = []
             for _ in range(columns):
                 definition = self.receive(left)
                 left -= len(definition)
                 fields = Fields(definition)
                 # Before the name: catalog, schema, table, original table.
                 names.append([fields.value() for _ in range(5)][4] or "")
-            self.receive(left)
-            rows: list[Row] = []
-            while not ((packet := self.receive(left))[0] == EOF and len(packet) < 9):
-                left -= len(packet)
-                fields = Fields(packet)
-                if len(rows) < MOST_ROWS:
-                    rows.append({name: fields.value() for name in names})
         except ValueError as error:
-            raise self._odd("a result that breaks off within a field") from error
-        self._idle = True
-        return rows
+            raise self._odd(_BROKEN) from error
+        self.receive(left)
+        return names
+
+    def _values(self, row: bytes, count: int) -> list[str | None]:
+        fields = Fields(row)
+        try:
+            return [fields.value() for _ in range(count)]
+        except ValueError as error:
+            raise self._odd(_BROKEN) from error
+
+    def _pass_over(self, size: int) -> None:
+        """Read a packet, and what it goes on in, and keep nothing."""
+        while True:
+            left = size
+            while left > 0:
+                left -= len(self._stream.read_exactly(min(left, CHUNK), "the whole row"))
+            if size < FULL:
+                return
+            size = self._header()
 
     def _greeted(self) -> Greeting:
         payload = self.receive(65_536)
@@ -270,6 +324,11 @@ class Conversation:
         return blocked(
             "protocol", f"{self.peer} sent {what}: that is not the protocol of MySQL and MariaDB"
         )
+
+
+def _ends(packet: bytes) -> bool:
+    """Whether a packet is the end of a result: no row, whose first field would be longer than that."""
+    return packet[0] == EOF and len(packet) < 9
 
 
 def response_head() -> bytes:
