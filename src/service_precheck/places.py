@@ -109,12 +109,15 @@ class Leaf:
         return None if verdict is None or self.value() is True else verdict.cause
 
     def credential_stamp(self) -> object:
-        """What tells that a credential file was changed."""
+        """What tells that a credential file was changed, a client's certificate and its key among them."""
         stamps: list[object] = []
+        # Where the certificate's key is `cert-key`, `key` is something else.
+        key = "key" if self.target.scheme.option("cert-key") is None else "cert-key"
         for name, value in self.target.given:
-            if name.endswith("-file") and isinstance(value, str):
-                # Of a header the name stands before its file.
-                path = value.partition("=")[2] if name == "header-file" else value
+            if isinstance(value, str) and (name.endswith("-file") or name in ("cert", key)):
+                # Of a header or a field of metadata the name stands before its file.
+                named = name in ("header-file", "metadata-file")
+                path = value.partition("=")[2] if named else value
                 try:
                     status = os.stat(path)
                     stamps.append((status.st_mtime_ns, status.st_ino, status.st_size))

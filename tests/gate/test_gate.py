@@ -303,16 +303,27 @@ def test_refused_login_starts_over_with_a_new_credential(sim: Simulation, tmp_pa
     assert 40.0 <= sim.asked["a"][6] <= 41.0
 
 
-@pytest.mark.parametrize("option", ["password-file=secret", "header-file=X-Key=secret"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://web#user=me#password-file=secret",
+        "http://web#header-file=X-Key=secret",
+        "grpc://web:1#metadata-file=x-api-key=secret",
+        "https://web#cert=secret",
+        "https://web#cert=other#key=secret",
+        "etcd://etcd#cert=secret",
+        "etcd://etcd#cert=other#cert-key=secret",
+    ],
+)
 def test_credential_by_a_relative_path(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     """A credential file that is named from the working directory is seen to change, too."""
     monkeypatch.chdir(tmp_path)
-    (target,) = leaves(parse(f"http://web#user=me#{option}"))
+    (target,) = leaves(parse(text))
     stamps = set()
-    for text in ("old", "newer"):
-        (tmp_path / "secret").write_text(text)
+    for secret in ("old", "newer"):
+        (tmp_path / "secret").write_text(secret)
         stamps.add(Leaf(target, wanted=True, begun=0.0, once=False).credential_stamp())
     assert len(stamps) == 2
 
