@@ -41,7 +41,8 @@ def _two_schemes(monkeypatch: pytest.MonkeyPatch) -> None:
         "start": scheme("start", access.STARTTLS),
         "store": scheme("store", access.TLS, rows),
     }
-    monkeypatch.setattr(schemes, "load", known.get)
+    load = schemes.load
+    monkeypatch.setattr(schemes, "load", lambda name: known.get(name) or load(name))
 
 
 @pytest.mark.parametrize(
@@ -80,6 +81,10 @@ def test_who_wants_tls(text: str, wants: bool) -> None:
         ("flag://u@a#user=v", "#user= besides a user before the host"),
         ("flag://u:p@a#password-env=P", "more than one password"),
         ("flag://a#password-file=/p", "#password-file= without a user"),
+        ("flag://:p@a", "a password without a user"),
+        ("mysql://:secret@a", "a password without a user"),
+        ("kafka://:secret@a", "a password without a user"),
+        ("mongodb://:secret@a", "a password without a user"),
         ("flag://u%07@a", "a character that cannot be seen in the user's name"),
     ],
 )

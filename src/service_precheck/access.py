@@ -69,6 +69,8 @@ def check_login(target: Target, *, password_alone: bool = False) -> tuple[str, .
         wrong.append("more than one password")
     if passwords and not user and not password_alone:
         wrong.append(f"#{passwords[0]}= without a user: #user=NAME")
+    if target.password and not user and not password_alone:
+        wrong.append("a password without a user")
     if not (user + target.password).isprintable():
         wrong.append("a character that cannot be seen in the user's name or password")
     return tuple(wrong)

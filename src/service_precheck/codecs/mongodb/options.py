@@ -129,8 +129,6 @@ def _check_mechanism(target: Target, wish: Wish) -> list[str]:
     wrong = []
     if wish.user and not (target.password or any(target.text(name) for name in passwords)):
         wrong.append("a user without a password: #password-file=PATH")
-    if target.password and not wish.user:
-        wrong.append("a password without a user")
     if wish.mechanism and not wish.user:
         wrong.append("?authMechanism= without a user")
     if wish.mechanism == "PLAIN" and not wish.tls:
