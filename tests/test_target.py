@@ -556,6 +556,10 @@ def test_several_hosts() -> None:
     assert isinstance(member, Group)
     assert isinstance(member.members[0], Target)
     assert member.members[0].hosts == (("a", 2181), ("b", 2181))
+    for apart in ("any(seats://a, b)", "any(seats://a,dns://b)", "any(seats://a#timeout=1s,b)"):
+        group = parse(apart)
+        assert isinstance(group, Group)
+        assert len(group.members) == 2
 
 
 def hosts_first(target: Target) -> tuple[str, int, str, str]:
@@ -573,6 +577,8 @@ def hosts_first(target: Target) -> tuple[str, int, str, str]:
         ("seats://a,b:99999", "'99999' is no port"),
         ("seats://a,[::1", "is no IPv6 address"),
         ("tcp://a,b:1", "',' cannot stand in a name"),
+        ("any(seats://a,b:2, tcp://c:1)", "looks like another host of the one before"),
+        ("any(seats://a:1,b/x#timeout=5s)", "looks like another host of the one before"),
     ],
 )
 def test_several_hosts_mistaken(text: str, wrong: str) -> None:

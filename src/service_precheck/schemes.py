@@ -25,19 +25,19 @@ BUILT_IN = {
     "unix": "unix",
     "file": "file",
     "exec": "exec",
-    "zookeeper": "zookeeper",
+    "mysql": "mysql",
+    "postgresql": "postgresql",
+    "redis": "redis",
+    "rediss": "redis",
     "mongodb": "mongodb",
-    "grpc": "grpc",
-    "grpcs": "grpc",
+    "zookeeper": "zookeeper",
     "etcd": "etcd",
+    "kafka": "kafka",
     "amqp": "amqp",
     "amqps": "amqp",
     "elasticsearch": "elasticsearch",
-    "redis": "redis",
-    "rediss": "redis",
-    "mysql": "mysql",
-    "postgresql": "postgresql",
-    "kafka": "kafka",
+    "grpc": "grpc",
+    "grpcs": "grpc",
     "kube": "kube",
 }
 
@@ -45,7 +45,13 @@ BUILT_IN = {
 ALIASES = {"postgres": "postgresql"}
 # What others begin with that is not spoken here, and what to write for it.
 INSTEAD = {
-    "mongodb+srv": "mongodb://HOST,HOST/?tls=true with the hosts of its SRV record, _mongodb._tcp.NAME"
+    "mongodb+srv": "mongodb://HOST,HOST/?tls=true with the hosts of its SRV record, _mongodb._tcp.NAME",
+    "mariadb": "mysql://, which MariaDB speaks",
+    "valkey": "redis://, which Valkey speaks",
+    "opensearch": "elasticsearch://, which OpenSearch speaks",
+    "rabbitmq": "amqp://",
+    "sentinel": "redis://SENTINEL:26379#sentinel=NAME",
+    "zk": "zookeeper://",
 }
 
 ENTRY_POINTS = "service_precheck.schemes"

@@ -164,6 +164,9 @@ class _Reader:
             self._skip_space()
             if self.at < len(text) and text[self.at] == ",":
                 self.at += 1
+                if self._tears(node):
+                    self.at = len(text)
+                    return None
                 continue
             if self.at < len(text) and text[self.at] == ")":
                 break
@@ -192,6 +195,20 @@ class _Reader:
         assert isinstance(label, str)
         assert timeout is None or isinstance(timeout, float)
         return Group(kind, need, tuple(members), label, timeout)
+
+    def _tears(self, node: Node | None) -> bool:
+        """Whether the comma just read stands between the hosts of one member rather than two members."""
+        if not isinstance(node, Target) or node.scheme.form != "hosts" or node.given:
+            return False
+        behind = self.text[self.at : self._end(1)]
+        if not behind.strip() or behind[0] == " " or "://" in behind or "(" in behind:
+            return False
+        self._wrong(
+            self.text,
+            f"in a group a comma ends a member, and {behind!r} looks like another host of the one before",
+            "%2C between the hosts of one target; a blank behind the comma between members",
+        )
+        return True
 
     def _need(self) -> int:
         text = self.text

@@ -152,6 +152,11 @@ class Channel:
         """
         return self._talk.version() != "TLSv1.3" or _NEW_SESSION_TICKET in self._seen
 
+    @property
+    def verified(self) -> bool:
+        """Whether a chain of the server's was verified; of no meaning with `insecure`."""
+        return bool(self._talk.get_verified_chain())
+
     def feed(self, data: bytes) -> None:
         """What came from the socket; empty at its end."""
         if not data:
@@ -260,7 +265,7 @@ class Channel:
             said = reason.partition("alert ")[2]
             if self._settings.cert:
                 return "tls-client-cert", f"{peer} refused the client's certificate: {said}", ""
-            hint = "#cert= and #key= name one"
+            hint = "#cert= and #key= name one (#cert-key= where #key= is a key of the data)"
             return "tls-client-cert", f"{peer} asks for a client's certificate ({said})", hint
         if reason.endswith(("protocol version", "unsupported protocol")):
             return "unsupported", f"{peer} speaks no TLS of version 1.2 or later", ""
