@@ -11,6 +11,7 @@ from typing import Any
 import pymysql
 import pytest
 
+from service_precheck.codecs.mysql import tls as mysql_tls
 from tests.bed.services.mariadb import MariaDB
 from tests.bed.services.mysql import MySQL
 from tests.bed.tls import Authority, Certificate
@@ -171,6 +172,22 @@ def test_empty_passwords(ask: Ask, mysql: MySQL) -> None:
     for tls in ("off", "prefer"):
         assert ask(f"mysql://nothing@{mysql.place}#tls={tls}").ready
         assert ask(f"mysql://sha@{mysql.place}#tls={tls}").cause == "auth-refused"
+
+
+def test_no_verdict_is_no_trust(
+    ask: Ask, maria: MariaDB, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A certificate that OpenSSL was never brought to verify is not trusted."""
+    record = mysql_tls._record
+    # Of what the server would say, the certificate is left out.
+    monkeypatch.setattr(
+        mysql_tls, "_record", lambda kind, said: record(kind, said) if kind == 2 else b""
+    )
+    target = f"mysql://app:{IN_URL}@{maria.place}"
+    verdict = ask(f"{target}#ca={authority.file}")
+    assert verdict.cause == "tls-untrusted"
+    assert verdict.seen == f"the certificate of {maria.place} was not verified"
+    assert ask(f"{target}#insecure").ready
 
 
 def test_any_certificate_is_no_proof(ask: Ask, maria: MariaDB) -> None:

@@ -51,6 +51,8 @@ def protect(target: Target, server: Conversation, checked: bool) -> None:
     if checked:
         try:
             _judge(judge, session.chain)
+            if not (settings.insecure or judge.verified):
+                raise blocked("tls-untrusted", f"the certificate of {server.peer} was not verified")
         except NotReady:
             be_refused(server)
             raise
