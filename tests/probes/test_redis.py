@@ -238,6 +238,19 @@ def test_moved_in_a_circle(ask: Ask) -> None:
     assert verdict.cause == "redirect"
 
 
+def test_moved_to_another_port_of_the_node_that_says_so(ask: Ask) -> None:
+    """Without a host a redirection stays at the node that it comes from, and not at the first one."""
+    with (
+        Server(scripted(EXISTS=b":1\r\n"), host="127.0.0.2") as last,
+        Server(scripted(EXISTS=b"-MOVED 12 :%d\r\n" % last.port), host="127.0.0.2") as second,
+        Server(
+            scripted(PING=b"+PONG\r\n", EXISTS=f"-MOVED 12 {second.address}\r\n".encode())
+        ) as first,
+    ):
+        verdict = ask(f"redis://{first.address}#key=a")
+    assert verdict.seen == f"{first.address} knows that {last.address} has the key a"
+
+
 @pytest.mark.parametrize("to", ["?:1", "nowhere", "10.0.0.1:99999", "\x1b[2J:1"])
 def test_moved_to_nowhere(ask: Ask, to: str) -> None:
     """A place that can be none is not gone to."""

@@ -34,14 +34,14 @@ def probe(target: Target, attempt: Attempt) -> Verdict:
     with _connect(target, attempt) as connection:
         server = _client(target, connection, target.host)
         if not name:
-            return ready(_judge(target, server, target.text("role")))
+            return ready(_judge(target, server, target.host, target.text("role")))
         from ..codecs.redis import nodes
 
         host, port = nodes.primary(server, name, lambda sentinel: _log_in(target, sentinel))
     known = f"the primary of {printable(name, 60)} by the sentinel {server.peer}"
     try:
         with stream.connect(host, port, attempt) as connection:
-            said = _judge(target, _client(target, connection, host), "primary")
+            said = _judge(target, _client(target, connection, host), host, "primary")
     except NotReady as error:
         seen = f"{place(host, port)} is {known}; {error.verdict.seen}"
         raise NotReady(error.verdict.but(seen=seen)) from error
@@ -88,8 +88,8 @@ def _log_in(target: Target, server: Client) -> str:
     return f"takes the login of {printable(user, 60)}" if user else "takes the login"
 
 
-def _judge(target: Target, server: Client, role: str) -> str:
-    """What is proven of a server that holds data. Raises NotReady."""
+def _judge(target: Target, server: Client, host: str, role: str) -> str:
+    """What is proven of a server at a host that holds data. Raises NotReady."""
     login = _log_in(target, server)
     proven = [login] if login else []
     key, database = target.text("key"), database_number(target)
@@ -115,24 +115,25 @@ def _judge(target: Target, server: Client, role: str) -> str:
 
         proven.append(nodes.check_cluster(server, whole=True))
     if key:
-        proven.append(_find(target, server, key))
+        proven.append(_find(target, server, host, key))
     return f"{server.peer} {', '.join(proven) or 'answers PING'}"
 
 
-def _find(target: Target, server: Client, key: str, hops: int = 0) -> str:
+def _find(target: Target, server: Client, at: str, key: str, hops: int = 0) -> str:
     """What is proven of a key. In a cluster each node knows the one that has it, which is asked then."""
     said = server.say("EXISTS", key)
     if isinstance(said, Refusal) and said.code in ("MOVED", "ASK") and hops < MOST_HOPS:
         from ..codecs.redis import nodes
 
         host, port = nodes.moved(server, said)
-        host = host or target.host
+        # Without a host it is the one that the answer came from.
+        host = host or at
         with stream.connect(host, port, server.stream.attempt) as connection:
             node = _client(target, connection, host)
             _log_in(target, node)
             if said.code == "ASK":
                 node.ask("ASKING")
-            return _find(target, node, key, hops + 1)
+            return _find(target, node, host, key, hops + 1)
     if isinstance(said, Refusal):
         raise server.refused(("EXISTS", key), said)
     if said == 0:
