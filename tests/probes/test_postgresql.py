@@ -238,8 +238,16 @@ def test_any_state(row: list[str | None]) -> None:
 
 def test_the_question_is_quoted() -> None:
     """A table's name cannot end its quotes."""
-    asked = postgresql_state.question(target("postgresql://me@db#table=a'b"))
-    assert "to_regclass('a''b')" in asked
+    asked = postgresql_state.question(target("postgresql://me@db#table=a\\'b"))
+    assert r"to_regclass(E'a\\''b')" in asked
+
+
+@pytest.mark.parametrize("kind", [*b"HGWdc"])
+def test_copy(kind: int) -> None:
+    """Messages of COPY are told as what they are."""
+    with pytest.raises(NotReady, match="a message of COPY") as caught:
+        heard(message(bytes((kind,)), b"\0\0\0"))
+    assert caught.value.verdict.cause == "protocol"
 
 
 SPELLED = {
@@ -270,6 +278,9 @@ def test_both_names_of_the_scheme() -> None:
 MISTAKES = {
     "postgresql://db#role=primary": "#role= without a user",
     "postgresql://db#table=t#query=SELECT 1": "#query= without a user",
+    "postgresql://me@db#query=COPY t TO PROGRAM 'x'": "is no read",
+    "postgresql://me@db#query=do 'x'": "is no read",
+    "postgresql://me@db#query=": "is no read",
     "postgresql://me@db#role=primary#max-lag=1s": "a primary is behind nobody",
     "postgresql://me@db#unix-socket=/run/x#ca=/x": "PostgreSQL has none there",
     "postgresql://me@db#tls=off#ca=/x": "#tls= says no",

@@ -134,6 +134,21 @@ def test_table(server: PostgreSQL, ask: Ask) -> None:
         assert ask(f"{place}#table=ware.stock").ready
 
 
+def test_odd_names(server: PostgreSQL, ask: Ask) -> None:
+    """A name ends no quotes, however the server takes backslashes in them."""
+    for name in ("a\\", "a\\' OR 1=1 --", "\\'"):
+        server.sql(f"""CREATE TABLE "{name}" AS SELECT 1 AS id""", database="shop")
+        server.sql(f"""GRANT SELECT ON "{name}" TO app""", database="shop")
+    place = f"postgresql://app:{WORD}@{server.address}/shop"
+    for setting in ("off", "on"):
+        server.sql(f"ALTER ROLE app SET standard_conforming_strings = {setting}")
+        for name in ("a\\", "a\\' OR 1=1 --", "\\'"):
+            assert ask(f'{place}#table="{name}"').ready
+        for name in ("a\\\\", "\\'), pg_is_in_recovery() --"):
+            assert ask(f'{place}#table="{name}"').cause == "missing-object"
+    server.sql("ALTER ROLE app RESET standard_conforming_strings")
+
+
 def test_query(server: PostgreSQL, ask: Ask) -> None:
     """A query must give a row: one of any size; an empty one waits."""
     place = f"postgresql://app:{WORD}@{server.address}/shop"
@@ -153,9 +168,9 @@ QUERIES = {
     "SELECT nothing()": ("missing-object", "42883", False),
     "SELECT 1/0": ("not-ready", "22012", False),
     "SELECT pg_read_file('/etc/passwd')": ("forbidden", "42501", False),
-    "SELEC 1": ("failed", "42601", True),
+    "SELECT FROM WHERE": ("failed", "42601", True),
     "SELECT 1; SELECT 2": ("failed", "42601", True),
-    "CREATE TABLE made (id int)": ("failed", "25006", True),
+    "SELECT 1 AS id INTO made": ("failed", "25006", True),
     "WITH made AS (DELETE FROM counted RETURNING *) SELECT * FROM made": ("failed", "25006", True),
     "SELECT nextval('counter')": ("failed", "25006", True),
 }

@@ -29,6 +29,10 @@ _MODES = {
 def _read_query(text: str) -> str:
     if not text.lower().lstrip().startswith(_READS):
         raise Wrong(f"{text!r} is no read; SELECT, SHOW, WITH, TABLE or VALUES begin one")
+    # A read-only transaction does not keep a server from writing files.
+    into = text.lower().partition("into")[2]
+    if "outfile" in into or "dumpfile" in into:
+        raise Wrong(f"{text!r} writes a file on the server; #query= is for reads")
     return text
 
 

@@ -17,11 +17,21 @@ from ...access import (
     wants_tls,
 )
 from ...model import percent_decoded
-from ...options import DURATION, PATH, TEXT, Option, Target, choice
+from ...options import DURATION, PATH, TEXT, Kind, Option, Target, Wrong, choice
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ...tls import Settings
+
+_READS = ("select", "with", "values", "table", "show", "(")
+
+
+def _read_query(text: str) -> str:
+    # A read-only transaction does not keep COPY from files and programs, nor CALL and DO from anything.
+    if not text.lower().lstrip().startswith(_READS):
+        raise Wrong(f"{text!r} is no read; SELECT, WITH, VALUES, TABLE or SHOW begin one")
+    return text
+
 
 OPTIONS = (
     Option(
@@ -31,7 +41,7 @@ OPTIONS = (
     ),
     Option("max-lag", DURATION, "how far a standby may be behind its primary; a primary is not"),
     Option("table", TEXT, "a table or view, SCHEMA.NAME as SQL has it, that the user may read"),
-    Option("query", TEXT, "a statement that must give a row; it cannot write"),
+    Option("query", Kind("SQL", _read_query), "a read that must give a row"),
     *LOGIN_OPTIONS,
     ON_AUTH_REFUSED,
     Option("unix-socket", PATH, "a Unix socket, or the folder that it is in, instead of the host"),

@@ -38,7 +38,8 @@ def question(target: Target) -> str:
         columns += [_LAG, _RECEIVES]
     if table := target.text("table"):
         # Unlike a read of it: no lock to wait for, and no error in the log while it is missing.
-        found = "to_regclass('{}')".format(table.replace("'", "''"))
+        # Of this form whatever `standard_conforming_strings` and `backslash_quote` are.
+        found = "to_regclass(E'{}')".format(table.replace("\\", "\\\\").replace("'", "''"))
         columns += [f"{found} IS NOT NULL", f"has_any_column_privilege({found}, 'SELECT')"]
     return f"SELECT {', '.join(columns)}"
 

@@ -23,6 +23,8 @@ MOST, MOST_ROW, MOST_MESSAGES = 65_536, 1 << 24, 1000
 _MOST_ERROR = 30_000
 # What a server may send in answer to what is asked here, besides errors, and unasked.
 _KINDS = b"RKZTDCI12snv" + b"NSA"
+# COPY: the server sends data, asks for some, or both; data; its end.
+_COPY = b"HGWdc"
 # How many characters of another protocol are shown, and how long to wait for them.
 _SHOWN, _PATIENCE = 60, 0.2
 
@@ -106,6 +108,8 @@ class Conversation:
             if kind == b"E":
                 raise self._error(head[1:])
             length = int.from_bytes(head[1:], "big") - 4
+            if kind in _COPY and length <= MOST:
+                raise self.odd("a message of COPY, which nothing here asks for")
             if kind not in _KINDS or length < 0:
                 raise self._another_protocol(head)
             if length > MOST:
