@@ -65,6 +65,8 @@ def bring() -> None:
             entry = tarfile.TarInfo(path)
             entry.size, entry.mode = len(text), mode
             tar.addfile(entry, io.BytesIO(text.encode()))
+    for older in images.FOLDER.glob("hadoop-*.tar"):
+        older.unlink()
     images.write(
         *(archive(), "hadoop:3.4.1", layer.getvalue(), ["/bin/sh"]),
         search=f"/{ROOT}/bin:{services.PATH}",
