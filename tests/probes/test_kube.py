@@ -525,6 +525,30 @@ def test_objects_are_judged(
 @pytest.mark.parametrize(
     ("options", "cause", "seen"),
     [
+        (".data.password", None, "is there, .data.password is ***"),
+        (".data", None, "is there, .data is ***"),
+        (".metadata.annotations.last", None, "is there, .metadata.annotations.last is ***"),
+        (".data.password:Zm9v", "not-ready", ".data.password is ***, another value is expected"),
+        (".data.none", "not-ready", "is there without .data.none"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["secret", "Secrets"])
+def test_what_a_secret_holds_is_not_shown(
+    api: ApiServer, config: Path, ask: Ask, kind: str, options: str, cause: str | None, seen: str
+) -> None:
+    """A field of a secret is compared, and its value shown nowhere."""
+    held = {"password": "aHVudGVyMg=="}
+    last = {"last": '{"data":{"password":"aHVudGVyMg=="}}'}
+    api.lists = [listed("1", {"metadata": {"name": "x", "annotations": last}, "data": held})]
+    verdict = ask(f"kube://{kind}/x#jsonpath={options}#kubeconfig={config}")
+    assert verdict.cause == cause
+    assert verdict.seen.endswith(seen)
+    assert "aHVud" not in f"{verdict.seen} {verdict.hint}"
+
+
+@pytest.mark.parametrize(
+    ("options", "cause", "seen"),
+    [
         ("#condition=Ready", None, "Ready is True"),
         ("#condition=ready:true", None, "ready is True"),
         ("#condition=Ready:False", "not-ready", "Ready is True, False is expected"),

@@ -72,7 +72,7 @@ class View:
         if self._rule == "fields":
             from .fields import fields
 
-            return fields(thing, self._target)
+            return fields(thing, self._target, hidden=self._kind.plural == "secrets")
         if self._rule == "absent":
             leaves = text(thing, "metadata", "deletionTimestamp")
             return Verdict("not-ready", "is being deleted" if leaves else "is still there")
