@@ -29,6 +29,11 @@ MANIFESTS = sorted(
     for path in (EXAMPLES / "kubernetes").glob(pattern)
     if f"image: {IMAGE}" in path.read_text()
 )
+STORIES = sorted(
+    page.parent
+    for page in (EXAMPLES / "kubernetes").glob("*/README.md")
+    if " *.yaml | kubectl" in page.read_text()
+)
 
 
 def objects(path: Path) -> list[Any]:
@@ -51,6 +56,14 @@ def as_in_the_pod(path: Path, arguments: list[str], folder: Path) -> Command:
             for name, text in thing["data"].items():
                 (folder / name).write_text(text)
     return understand([a.replace("/needs/", f"{folder}/") for a in arguments], {})
+
+
+@pytest.mark.parametrize("folder", STORIES, ids=lambda folder: folder.name)
+def test_the_files_of_a_story_can_be_joined(folder: Path) -> None:
+    """`sed ... *.yaml | kubectl apply`, as its page has it, applies each object of each file."""
+    files = sorted(folder.glob("*.yaml"))
+    joined = yaml.safe_load_all("".join(path.read_text() for path in files))
+    assert list(joined) == [each for path in files for each in objects(path)]
 
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: f"{path.parent.name}-{path.stem}")
