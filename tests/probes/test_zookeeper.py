@@ -79,6 +79,15 @@ def test_what_is_wrong_with_a_target(text: str, wrong: str) -> None:
     assert wrong in str(caught.value)
 
 
+def test_no_session_without_the_password(ask: Ask) -> None:
+    """Where the password's file is not there yet, nobody is asked: a session would cost writes each time."""
+    with Server(server()) as one:
+        verdict = ask(f"zookeeper://{one.address}/a#user=me#password-file=/none/there")
+        assert one.connections == []
+    assert verdict.cause == "local"
+    assert "/none/there cannot be read" in verdict.seen
+
+
 @pytest.mark.parametrize(
     ("text", "path"),
     [

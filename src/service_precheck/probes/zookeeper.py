@@ -35,6 +35,8 @@ def probe(target: Target, attempt: Attempt) -> Verdict:
     obstacles: list[Verdict] = []
     refusals: list[Verdict] = []
     serving: list[Server] = []
+    # A session that finds no password has cost the ensemble its writes for nothing.
+    password = _password(target)
     untried = servers(target, attempt, obstacles)
     need = int(target.number("voters") or 1)
     with Keeping(target, attempt) as keeping:
@@ -51,7 +53,7 @@ def probe(target: Target, attempt: Attempt) -> Verdict:
                     refusals.append(error.verdict)
                 if len(keeping.servers) == need:
                     try:
-                        return _judge(target, keeping)
+                        return _judge(target, keeping, password)
                     except NotReady as error:
                         raise _later(error) from error
     if refusals:
@@ -79,14 +81,23 @@ def _serving(target: Target, server: Server, attempt: Attempt) -> Server:
     return server
 
 
-def _judge(target: Target, keeping: Keeping) -> Verdict:
+def _password(target: Target) -> str:
+    """The user's password, empty without a user. Raises NotReady (`local`)."""
+    if not (target.text("user") or target.user):
+        return ""
+    from ..codecs import credentials
+
+    return credentials.password(target)
+
+
+def _judge(target: Target, keeping: Keeping, password: str) -> Verdict:
     """See whether the znode is there, and end the session, which takes the quorum's consent."""
     there = ""
     path = znode(target)
     if path or target.text("user") or target.user:
         from ..codecs.zookeeper import znode as zookeeper_znode
 
-        there = zookeeper_znode.look(target, keeping.connection, path)
+        there = zookeeper_znode.look(target, keeping.connection, path, password)
     if not keeping.end():
         # `enforce.auth.enabled`: the session was granted, and runs out by itself.
         there = ", and wants a login for all else, which was not tried"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from ...errors import NotReady, blocked
 from ...model import printable
-from .. import credentials
 from . import session
 
 TYPE_CHECKING = False
@@ -17,14 +16,14 @@ if TYPE_CHECKING:
     from ...stream import Stream
 
 
-def look(target: Target, connection: Stream, path: str) -> str:
+def look(target: Target, connection: Stream, path: str, password: str) -> str:
     """What there is to say of a znode and a login that are as they should be; either may be missing.
 
     Raises NotReady.
     """
     user = target.text("user") or target.user
     shown = printable(path)
-    code = session.log_in(connection, user, credentials.password(target)) if user else 0
+    code = session.log_in(connection, user, password) if user else 0
     if path and not code:
         code = session.look(connection, path, session.GET_DATA if user else session.EXISTS)
     if code:
