@@ -162,6 +162,20 @@ def test_an_index_that_goes_meanwhile(pages: ScriptedHTTP, ask: Ask) -> None:
     ]
 
 
+def test_a_pattern_that_matches_many(pages: ScriptedHTTP, ask: Ask) -> None:
+    """Ten thousand indexes are read; beyond 1 MiB it is told to name fewer, and not that it is no cluster."""
+    indices = {f"logs-2026.11.23-{number:06}": {"state": "open"} for number in range(10_000)}
+    state = json.dumps({"metadata": {"indices": indices}}, separators=(",", ":")).encode()
+    assert 400_000 < len(state) < 1 << 20
+    pages.on("*", page(200, state), says(HEALTH), page(200, state + b" " * (1 << 20)))
+    text = f"elasticsearch://127.0.0.1:{pages.port}#index=logs-*"
+    assert ask(text).ready
+    verdict = ask(text)
+    assert verdict.cause == "unsupported"
+    assert verdict.seen.endswith("/_cluster/state/metadata,blocks/logs-* with more than 1024 KiB")
+    assert "fewer indexes" in verdict.hint
+
+
 def test_names_are_encoded() -> None:
     """A name is one part of the path, whatever it holds; a pattern stays one."""
     assert quoted("logs-*") == "logs-*"

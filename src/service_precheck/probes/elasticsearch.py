@@ -138,6 +138,7 @@ SCHEMES = (
             "read-only",
             "starting",
             "too-few",
+            "unsupported",
         ),
         options=_OPTIONS,
         port=9200,

@@ -1,7 +1,7 @@
 """The REST API of Elasticsearch and OpenSearch: a question, and its answer in JSON.
 
 Elasticsearch Guide, "REST APIs"; OpenSearch documentation, "REST API reference". An answer is at most
-64 KiB.
+64 KiB, that about a cluster's state 1 MiB.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ...stream import Stream
     from ..http1 import Place
 
-MOST = 65_536
+MOST, MOST_STATE = 65_536, 1 << 20
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~*")
 Json = dict[str, object]
 
@@ -57,11 +57,15 @@ def ask(connection: Stream, place: Place, path: str, extra: tuple[tuple[str, str
     ]
     connection.write(http1.request("GET", whole, (*headers, *extra)))
     head = http1.read_head(connection, "GET")
+    about_state = path.startswith("/_cluster/state")
+    most = MOST_STATE if about_state else MOST
     raw = bytearray()
     for piece in http1.body(connection, head):
         raw += piece
-        if len(raw) > MOST:
-            said = f"{connection.peer} answers {path.partition('?')[0]} with more than {MOST >> 10} KiB"
+        if len(raw) > most:
+            said = f"{connection.peer} answers {path.partition('?')[0]} with more than {most >> 10} KiB"
+            if about_state:
+                raise blocked("unsupported", said, "a narrower pattern, or fewer indexes, say less")
             raise blocked("protocol", said)
     answer = _parsed(bytes(raw))
     # A health that was not reached in the time it was given is a health.
