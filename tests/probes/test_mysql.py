@@ -17,8 +17,10 @@ from service_precheck.codecs.mysql import rsa as mysql_rsa
 from service_precheck.codecs.mysql.faults import explain, of_login
 from service_precheck.codecs.mysql.login import Login
 from service_precheck.codecs.mysql.wire import Fields, Greeting, Refusal
+from service_precheck.errors import OperatorError
 from service_precheck.model import CAUSES
-from tests.bed.sockets import Connection, Server, close, say
+from service_precheck.target import parse
+from tests.bed.sockets import Connection, Server, close, hang, say
 from tests.probes.conftest import Ask
 
 KEY = rsa.generate_private_key(65537, 2048)
@@ -412,3 +414,17 @@ def test_an_unknown_refusal_of_a_login() -> None:
     assert explain(Refusal(4999, "28000", "No."), "db:1").verdict.cause == "auth-refused"
     assert of_login(Refusal(4999, "28000", "No."))
     assert not of_login(Refusal(4999, "HY000", "No."))
+
+
+def test_a_server_that_does_not_greet_is_asked_rarely(ask: Ask) -> None:
+    """fault 58: each attempt that ends before the greeting counts against our address at the server."""
+    with Server(hang) as server:
+        verdict = ask(f"mysql://{server.address}", timeout=0.2)
+    assert (verdict.cause, verdict.again) == ("no-reply", 10.0)
+
+
+@pytest.mark.parametrize("text", ["mysql://db#alpn=h2", "mysql://db/?ssl-mode=REQUIERD"])
+def test_what_would_be_taken_for_granted(text: str) -> None:
+    """What MySQL does not have is a mistake: it would get the address blocked, or be passed over."""
+    with pytest.raises(OperatorError):
+        parse(text)

@@ -255,7 +255,9 @@ def test_no_password_configured(make: type[Redis], enter: Enter, ask: Ask) -> No
     server = enter(make())
     verdict = ask(f"redis://:too-early@{server.place}#role=primary")
     assert verdict.ready
-    assert verdict.seen.startswith(f"{server.place} asks for no password, takes writes (")
+    assert verdict.seen.startswith(
+        f"{server.place} asks for no password, though one was given, takes writes ("
+    )
     assert writes(server.client("too-early"))
     assert ask(f"redis://default:too-early@{server.place}").ready
     assert ask(f"redis://app:too-early@{server.place}").cause == "auth-refused"

@@ -80,7 +80,7 @@ def _log_in(target: Target, server: Client) -> str:
     said = server.say(*words)
     # The words of Redis from 6 on, and of older ones. Commands are taken, so drivers go on.
     if isinstance(said, Refusal) and ("any password" in said.words or "no password" in said.words):
-        return "asks for no password"
+        return "asks for no password, though one was given"
     if isinstance(said, Refusal):
         raise server.refused(words, said)
     if said != "OK":
