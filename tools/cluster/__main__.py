@@ -80,7 +80,7 @@ def janitor(outer: int, owner: int) -> None:
     groups = " ".join(str(hierarchy / control_group()) for hierarchy in CONTROL_GROUPS.iterdir())
     script = f"""
     while kill -0 {outer} 2>/dev/null; do
-        {f"kill -0 {owner} 2>/dev/null || kill {outer}" if owner else ":"}
+        {f"kill -0 {owner} 2>/dev/null || kill -KILL {outer}" if owner else ":"}
         sleep 0.5
     done
     for try in 1 2 3 4 5 6 7 8 9 10; do
