@@ -1,12 +1,13 @@
 """Settings every test shares: with CI=true a skipped test is a failed one.
 
 On a laptop a missing server or missing rights skip a test with the reason printed at the end; in CI
-they would hide that nothing was proven.
+they would hide that nothing was proven. Signals are as a terminal's shell leaves them.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +21,12 @@ pytest_plugins = ["tests.bed.fixtures"]
 # How long an example takes says how busy the machine is, not whether it holds.
 settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("project")
+
+# Whoever started the tests may have ignored some (nohup, a shell's background job), which the programs
+# under test would inherit and keep.
+for ending in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+    if signal.getsignal(ending) is signal.SIG_IGN:
+        signal.signal(ending, signal.SIG_DFL)
 
 IN_CI = os.environ.get("CI") == "true"
 

@@ -7,10 +7,13 @@ ends. Mistakes are raised before anything is asked.
 
 from __future__ import annotations
 
+import atexit
+
 from . import net
 from .errors import Mistake, OperatorError, PrecheckError
 from .gate import Gate, Settings
 from .model import Verdict
+from .net import os
 from .report.words import reasons, sentence
 from .state import TIMED_OUT, Outcome, State
 from .target import Group, parse_all
@@ -30,6 +33,9 @@ __all__ = [
     "wait",
     "wait_async",
 ]
+
+# Seconds that the interpreter's end waits for threads that are about to end.
+FAREWELL = 0.2
 
 
 class DependencyError(PrecheckError):
@@ -131,7 +137,7 @@ async def wait_async(
             # The loop was closed: nobody waits for the outcome any more.
             return
 
-    net.spawn(in_thread, "precheck-gate")
+    net.spawn(in_thread, "gate")
     try:
         return _held(await ended)
     finally:
@@ -162,6 +168,31 @@ def _tree(targets: tuple[str, ...]) -> Group:
         if not isinstance(target, str):
             raise TypeError(f"a target is a str, not {type(target).__name__}: {target!r}")
     return parse_all((text, f"target {place}") for place, text in enumerate(targets, 1))
+
+
+def _end_threads() -> None:
+    """Give the threads of a call that has just ended the moment they need, before the interpreter ends.
+
+    A thread that used OpenSSL frees what it had of it when it ends, and so does the end of the process:
+    both at once would be the end of neither ("double free").
+    """
+    until = net.monotonic() + FAREWELL
+    while _threads_left() and net.monotonic() < until:
+        net.sleep(0.001)
+
+
+def _threads_left() -> bool:
+    for task in os.listdir("/proc/self/task"):
+        try:
+            with open(f"/proc/self/task/{task}/comm", "rb", 0) as comm:
+                if comm.read().startswith(net.THREADS):
+                    return True
+        except OSError:
+            continue
+    return False
+
+
+atexit.register(_end_threads)
 
 
 class _Silent:

@@ -71,6 +71,8 @@ _IP_RECVERR, _IPV6_RECVERR = 11, 25
 # Virtual memory a thread; what it touches is far less. glibc's default of 8 MiB would meet
 # RLIMIT_AS and some overcommit settings with a hundred threads.
 STACK = 256 * 1024
+# How the names of our threads begin, as the kernel has them.
+THREADS = b"precheck-"
 
 
 def environment() -> Mapping[str, str]:
@@ -320,7 +322,10 @@ def why(code: int) -> tuple[str, str]:
 
 
 def spawn(function: Callable[[], None], name: str) -> None:
-    """Run `function` in a daemonic thread called `name` (15 bytes of it). Raises RuntimeError if none can be had."""
+    """Run `function` in a daemonic thread called `precheck-NAME` (15 bytes of it).
+
+    Raises RuntimeError if none can be had.
+    """
     # The size is the whole process's: whoever uses the library has threads of their own.
     before = _thread.stack_size(STACK)
     try:
@@ -332,7 +337,7 @@ def spawn(function: Callable[[], None], name: str) -> None:
 def _named(function: Callable[[], None], name: str) -> None:
     try:
         with open(f"/proc/self/task/{_thread.get_native_id()}/comm", "wb", 0) as comm:
-            comm.write(name.encode()[:15])
+            comm.write((THREADS + name.encode())[:15])
     except OSError:
         pass
     function()

@@ -59,7 +59,7 @@ class Workers:
             return
         if self._idle <= 0 and self._started < self._most and not self.shortage:
             try:
-                net.spawn(self._run, f"precheck-{self._started}")
+                net.spawn(self._run, str(self._started))
                 self._started += 1
                 self._idle += 1
             except (RuntimeError, MemoryError) as error:

@@ -307,11 +307,12 @@ class Gate:
     def _told(self) -> str:
         return f"{shlex.join(self.argv)}\nstdout:\n{self.stdout}\nstderr:\n{self.stderr}"
 
-    def wait_output(self, text: str, timeout: float = 30.0) -> None:
-        """Return once it has written text to either stream; fail after `timeout` seconds."""
+    def wait_output(self, text: str, timeout: float = 30.0, *, after: int = 0) -> None:
+        """Return once it has written text to either stream, behind its first `after` characters; fail
+        after `timeout` seconds."""
         with self._changed:
             found = self._changed.wait_for(
-                lambda: text in self.stdout or text in self.stderr, timeout
+                lambda: text in self.stdout[after:] or text in self.stderr[after:], timeout
             )
         assert found, f"no {text!r} within {timeout} s from {self._told()}"
 
@@ -365,6 +366,15 @@ class Gate:
         """
         mask = int(self.status_line(field), 16)
         return {number for number in range(1, 65) if mask >> (number - 1) & 1} - {32, 33}
+
+
+def own_threads() -> list[str]:
+    """Return the names of this process's threads that are the gate's, as the kernel has them."""
+    names = []
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):
+            names.append((task / "comm").read_text().rstrip("\n"))
+    return [name for name in names if name.startswith("precheck-")]
 
 
 def run(*arguments: str, timeout: float = 50.0, **options: object) -> Finished:

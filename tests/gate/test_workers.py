@@ -11,18 +11,7 @@ import pytest
 
 from service_precheck import net
 from service_precheck.workers import Workers
-
-
-def ours() -> list[str]:
-    """The names of this process's threads that are ours, as the kernel has them."""
-    names = []
-    for task in net.os.listdir("/proc/self/task"):
-        try:
-            with open(f"/proc/self/task/{task}/comm") as comm:
-                names.append(comm.read().strip())
-        except FileNotFoundError:
-            continue
-    return [name for name in names if name.startswith("precheck-")]
+from tests.bed.process import own_threads
 
 
 def until(holds: Callable[[], bool]) -> None:
@@ -95,28 +84,28 @@ def test_queue_between_many_threads() -> None:
 def test_threads_are_made_when_needed_and_used_again() -> None:
     """One after the other takes one thread; three at once take three; closing ends them all."""
     workers = Workers()
-    before = len(ours())
+    before = len(own_threads())
     for number in range(10):
         workers.submit(number, lambda: "done")
         assert taken(workers) == (number, "done")
-    assert len(ours()) == before + 1
+    assert len(own_threads()) == before + 1
     gate = threading.Event()
     for number in range(3):
         workers.submit(number, gate.wait)
-    until(lambda: len(ours()) == before + 3)
+    until(lambda: len(own_threads()) == before + 3)
     gate.set()
     assert {taken(workers)[0] for _ in range(3)} == {0, 1, 2}
     workers.close()
-    until(lambda: len(ours()) == before)
+    until(lambda: len(own_threads()) == before)
 
 
 def test_more_work_than_threads_takes_turns() -> None:
     """With room for two threads, twenty pieces of work are done by two."""
     workers = Workers(most=2)
-    before = len(ours())
+    before = len(own_threads())
     for number in range(20):
         workers.submit(number, lambda: time.sleep(0.001))
-    assert len(ours()) <= before + 2
+    assert len(own_threads()) <= before + 2
     assert {taken(workers)[0] for _ in range(20)} == set(range(20))
     workers.close()
 

@@ -27,7 +27,7 @@ from service_precheck import (
     wait_async,
 )
 from service_precheck.options import Scheme
-from tests.bed.process import SOURCE
+from tests.bed.process import SOURCE, own_threads
 from tests.bed.sockets import Full, Server, hang
 
 if TYPE_CHECKING:
@@ -36,17 +36,6 @@ if TYPE_CHECKING:
     from tests.bed.fixtures import Enter
 
 LIMIT = 30.0
-
-
-def own_threads() -> list[str]:
-    """The names of this process's threads that are ours."""
-    names = []
-    for task in Path("/proc/self/task").iterdir():
-        try:
-            names.append((task / "comm").read_text().strip())
-        except OSError:
-            continue
-    return [name for name in names if name.startswith("precheck-")]
 
 
 def until_gone(limit: float = LIMIT) -> list[str]:
@@ -368,3 +357,24 @@ def test_every_public_name_is_there_and_known_to_type_checkers() -> None:
     assert set(service_precheck.__all__) <= set(fresh.stdout.split())
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         service_precheck.nonsense  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_no_thread_is_left_when_the_interpreter_ends(enter: Enter) -> None:
+    """Fifty threads whose attempts in TLS end with the call are gone before what they used is freed."""
+    silent = enter(Server(hang))
+    target = f"https://{silent.address}#attempt-timeout=200ms"
+    done = run_python(
+        "import atexit, os, service_precheck\n"
+        "def names():\n"
+        "    for task in os.listdir('/proc/self/task'):\n"
+        "        try:\n"
+        "            yield open(f'/proc/self/task/{task}/comm').read().strip()\n"
+        "        except OSError: pass\n"
+        # What was registered first is called last.
+        "@atexit.register\n"
+        "def left():\n"
+        "    print([name for name in names() if name.startswith('precheck-')])\n"
+        f"service_precheck.check(*('{target}#name=%d' % n for n in range(50)))\n"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["[]"]

@@ -31,7 +31,7 @@ from service_precheck.options import Target
 from service_precheck.probes import kube
 from service_precheck.stream import Attempt
 from service_precheck.target import parse
-from tests.bed.process import Gate
+from tests.bed.process import Gate, own_threads
 from tests.bed.sockets import Server, answer, close, hang, say
 from tests.bed.tls import Authority
 from tests.probes.conftest import Ask
@@ -340,8 +340,7 @@ def test_a_call_of_the_library_leaves_no_watch(api: ApiServer, config: Path) -> 
         library.wait(f"kube://cm/a#kubeconfig={config}", timeout=0.3)
 
     def watches() -> int:
-        tasks = Path("/proc/self/task").iterdir()
-        return sum((task / "comm").read_text().startswith("watch-") for task in tasks)
+        return sum(name.startswith("precheck-watch") for name in own_threads())
 
     end = time.monotonic() + 10
     while watches():

@@ -212,11 +212,11 @@ def test_writing_to_one_that_left_is_closed_early(enter: Enter, connect: Connect
 def test_settle_sees_who_leaves_at_once(
     behaviour: Callable[[Connection], None], how: str, enter: Enter, connect: Connect
 ) -> None:
-    """Fault 2: accepted, then closed or reset within the look."""
-    here = connect(enter(Server(behaviour)))
-    seen = verdict(lambda: here.settle(5.0))
+    """Fault 2: accepted, then closed or reset within the look, or before there was one."""
+    server = enter(Server(behaviour))
+    seen = verdict(lambda: connect(server).settle(5.0))
     assert seen.cause == "closed-early"
-    assert seen.seen == f"{here.peer} accepted the connection, then {how} it"
+    assert seen.seen == f"{server.address} accepted the connection, then {how} it"
 
 
 def test_settle_keeps_a_greeting_and_is_content_with_silence(
