@@ -24,7 +24,7 @@ settings.load_profile("project")
 
 # Whoever started the tests may have ignored some (nohup, a shell's background job), which the programs
 # under test would inherit and keep.
-for ending in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+for ending in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
     if signal.getsignal(ending) is signal.SIG_IGN:
         signal.signal(ending, signal.SIG_DFL)
 

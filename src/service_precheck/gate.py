@@ -59,6 +59,8 @@ FRESH = 1.0
 STOPPED = 1.0
 # While a refused login is repeated rarely, its credential file is looked at this often.
 CREDENTIAL_LOOK = 1.0
+# When time has run out, how long is waited for an attempt that ends with it and is the first of its target.
+LAST_WORD = 0.1
 # The time that each target takes for itself: a thousand attempts a second in all, a fifth of a cpu.
 SHARE = 0.001
 
@@ -200,7 +202,8 @@ class Gate:
             times.append(self._deadline)
         if self._timed:
             times.append(deadline_of(self._timed[-1]))
-        return min(times)
+        # What is past is waited for only as long as somebody may have a last word.
+        return min(at if at > now else at + LAST_WORD for at in times)
 
     def _places(self) -> Iterator[Place]:
         """All leaves and groups, members before their group."""
@@ -265,7 +268,16 @@ class Gate:
 
     def _work(self, leaf: Leaf) -> Callable[[], Verdict]:
         target = leaf.target
-        return self._asking(leaf, lambda attempt: target.scheme.probe(target, attempt))
+        ends = float("inf")
+        if leaf.verdict is None:
+            # Nothing is known of it yet: when time runs out, it is told how far it came.
+            ends = min(end or ends for end in (self._deadline, leaf.deadline))
+
+        def ask(attempt: Attempt) -> Verdict:
+            attempt.deadline = min(attempt.deadline, ends)
+            return target.scheme.probe(target, attempt)
+
+        return self._asking(leaf, ask)
 
     def _watch(self, leaf: Leaf) -> Callable[[Callable[[object], None]], Verdict]:
         target, workers = leaf.target, self._workers
@@ -390,7 +402,9 @@ class Gate:
             self._confirming = None
         elif self._confirmed(now):
             return OPEN
-        while self._timed and deadline_of(self._timed[-1]) <= now:
+        while self._timed and (passed := deadline_of(self._timed[-1])) <= now:
+            if now < passed + LAST_WORD and _has_last_word(self._timed[-1]):
+                break
             self._passed.append(self._timed.pop())
         for place in self._passed:
             if not place.dead and place.value() is not place.wanted:
@@ -402,7 +416,8 @@ class Gate:
             if not self._root.outlook(timeless=False)[0]:
                 return TIMED_OUT if self._root.outlook(timeless=True)[0] else FAILED
         if self._deadline is not None and now >= self._deadline:
-            return TIMED_OUT
+            last = now < self._deadline + LAST_WORD
+            return None if last and any(map(_has_last_word, self._leaves)) else TIMED_OUT
         return FAILED if self.settings.once else None
 
     def _confirmed(self, now: float) -> bool:
@@ -468,6 +483,11 @@ class Gate:
             asks_in=min((m.asks_in for m in members if m.asks_in is not None), default=None),
             members=members,
         )
+
+
+def _has_last_word(place: Place) -> bool:
+    """Whether it is being asked for the first time, so that nothing is known of it yet."""
+    return isinstance(place, Leaf) and place.running and place.verdict is None
 
 
 def _draw() -> float:

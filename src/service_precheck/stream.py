@@ -30,6 +30,8 @@ NEXT_ADDRESS = 0.25
 FIRST_LOOK, SECOND_LOOK = 0.010, 0.100
 # The most a stream keeps that was read and not yet asked for.
 MOST_BUFFERED = 65_536
+# What it often means when a connection is accepted and no more.
+_PROXY = "often a proxy or load balancer with nothing behind it"
 # What stands looks this often whether anybody still waits for it.
 CALLED_OFF_LOOK = 1.0
 # A TLS record is no longer than this (RFC 8446 section 5.1).
@@ -201,7 +203,7 @@ class Stream:
             raise blocked(
                 "closed-early",
                 f"{self.peer} accepted the connection, then {how} it",
-                "often a proxy or load balancer with nothing behind it",
+                _PROXY,
             )
         self._buffer += got or b""
 
@@ -448,4 +450,5 @@ def _not_connected(
         return blocked("connect-timeout", f"no time was left to connect within {attempt.limit()}")
     # With several addresses the one that answered at all says most about what is there.
     rank = ("closed-early", "refused", "connect-timeout", "unreachable", "local")
-    return blocked(min(causes, key=rank.index), "; ".join(told))
+    cause = min(causes, key=rank.index)
+    return blocked(cause, "; ".join(told), _PROXY if cause == "closed-early" else "")

@@ -345,17 +345,18 @@ def result(number: int, columns: tuple[bytes, ...], *rows: bytes) -> bytes:
     return b"".join(packet(at, each) for at, each in enumerate(payloads, number))
 
 
-WRITES = (b"super_read_only", b"read_only", b"innodb_read_only")
+WRITES = (b"super_read_only", b"read_only", b"innodb_read_only", b"transaction_read_only")
 
 
 @pytest.mark.parametrize(
     ("rows", "cause"),
     [
-        ((b"\x010\x010\x010",), None),
-        ((b"\x010\x03OFF\x010",), None),
-        ((b"\x010\x011\x010",), "read-only"),
-        ((b"\x010\x010\0",), "read-only"),
-        ((b"\x010\xfb\x010",), "protocol"),
+        ((b"\x010\x010\x010\x010",), None),
+        ((b"\x010\x03OFF\x010\x010",), None),
+        ((b"\x010\x011\x010\x010",), "read-only"),
+        ((b"\x010\x010\0\x010",), "read-only"),
+        ((b"\x010\x010\x010\x011",), "read-only"),
+        ((b"\x010\xfb\x010\x010",), "protocol"),
         ((), "protocol"),
     ],
 )

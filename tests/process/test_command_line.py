@@ -42,6 +42,17 @@ def test_time_limit_is_124(closed: str) -> None:
     assert "[refused]" in done.stderr
 
 
+@pytest.mark.parametrize("limit", ["--timeout=300ms", "#timeout=300ms"])
+def test_time_limit_shorter_than_an_attempt(limit: str) -> None:
+    """fault 3: when time runs out within the first attempt, it is told how far that had come."""
+    with Server(hang) as server:
+        target = f"http://{server.address}/"
+        done = run(*((target, limit) if limit.startswith("--") else (target + limit,)))
+    assert done.status == 124
+    assert f"{server.address} accepted the connection, then said nothing for 0.3 s" in done.stderr
+    assert "[no-reply]" in done.stderr
+
+
 def test_mistakes_are_2_all_at_once() -> None:
     """Options, targets, values and files: every mistake is told in one go, with its place, nothing asked."""
     done = run(

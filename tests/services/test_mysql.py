@@ -268,20 +268,24 @@ def test_many_and_long_rows(ask: Ask, db: MariaDB) -> None:
     assert aborted == db.status("Aborted_clients")
 
 
-def test_read_only(ask: Ask, db: MariaDB) -> None:
-    """A primary takes writes; with `read_only` it does not, whatever rights the user has."""
+@pytest.mark.parametrize("variable", ["read_only", "transaction_read_only"])
+def test_read_only(ask: Ask, db: MariaDB, variable: str) -> None:
+    """A primary takes writes; with `read_only`, or sessions that begin so, it does not, whatever rights
+    the user has."""
+    if variable.startswith("tran") and "MariaDB" in db.version:
+        variable = "tx_read_only"
     of = f"mysql://app:geheim-17@{db.place}/shop"
     write = "INSERT INTO orders VALUES (1)"
     undo = "DELETE FROM orders"
     assert "takes writes" in ask(f"{of}#role=primary").seen
     assert driver(db, write, undo, database="shop")
-    db.sql("SET GLOBAL read_only = 1")
+    db.sql(f"SET GLOBAL {variable} = 1")
     try:
-        refused(ask(f"{of}#role=primary"), "read-only", "read_only is on", "a replica")
+        refused(ask(f"{of}#role=primary"), "read-only", f"takes no writes: {variable} is on")
         assert not driver(db, write, database="shop")
         assert ask(of).ready
     finally:
-        db.sql("SET GLOBAL read_only = 0")
+        db.sql(f"SET GLOBAL {variable} = 0")
 
 
 def test_no_galera(ask: Ask, db: MariaDB) -> None:

@@ -205,6 +205,8 @@ def node() -> Iterator[MariaDB]:
         f"--wsrep-provider-options={listens};pc.wait_prim_timeout=PT2S;pc.announce_timeout=PT1S",
     )
     with MariaDB(*options) as server:
+        # It lets clients in before it is of its cluster.
+        until(lambda: server.status("wsrep_ready") == {"wsrep_ready": "ON"})
         server.sql(*ACCOUNTS)
         yield server
 

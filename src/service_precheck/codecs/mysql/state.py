@@ -23,9 +23,11 @@ _GALERA = ("cluster_size", "cluster_state_uuid", "cluster_status", "local_state_
 def writable(server: Conversation) -> str:
     """That it takes writes. Raises `read-only`, and `protocol` where it does not say.
 
-    `super_read_only` (MySQL) keeps administrators out as well, `innodb_read_only` says it on Aurora.
+    `super_read_only` (MySQL) keeps administrators out as well, `innodb_read_only` says it on Aurora, and
+    `transaction_read_only` is what every session begins with.
     """
-    names = ["read_only", "innodb_read_only"]
+    old = server.greeting.mariadb or server.greeting.version.startswith("5.")
+    names = ["read_only", "innodb_read_only", "tx_read_only" if old else "transaction_read_only"]
     if not server.greeting.mariadb:
         names.insert(0, "super_read_only")
     rows = server.ask("SELECT " + ", ".join(f"@@global.{name} AS {name}" for name in names))
@@ -37,7 +39,7 @@ def writable(server: Conversation) -> str:
         raise blocked(
             "read-only",
             f"{server.peer} takes no writes: {on[0]} is on",
-            "a replica, or a primary that was not promoted yet",
+            "" if on == names[-1:] else "a replica, or a primary that was not promoted yet",
         )
     return "takes writes"
 
