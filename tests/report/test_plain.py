@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
 
+from service_precheck.report.plain import Plain
 from service_precheck.report.words import closing, reasons, sentence, told
-from service_precheck.state import FAILED, OPEN, TIMED_OUT, Outcome
+from service_precheck.state import FAILED, OPEN, TIMED_OUT, Outcome, State
 from tests.bed.process import Gate, run
 from tests.bed.sockets import Server, hang
 from tests.report.states import group, leaf, unasked
@@ -92,6 +95,41 @@ def test_hints_stand_below_what_they_are_about() -> None:
     """What to do is said where it is known."""
     blocked = leaf("db", "tls-name", "the certificate is not for db", hint="#server-name= sets it")
     assert reasons((blocked,))[1] == "    hint: #server-name= sets it"
+
+
+def test_what_to_do_is_said_while_it_waits() -> None:
+    """A gate that waits for ever tells its hints, too: once each, below the line that says what blocks."""
+    members = leaf("a", "refused", "a refused"), leaf("b", "no-reply", "b is silent", hint="#tls")
+    states: tuple[State, ...] = (
+        group("cache", *members),
+        leaf("db", "tls-name", "not for db", hint="ask"),
+        leaf("c"),
+    )
+
+    class Waiting:
+        def states(self) -> tuple[State, ...]:
+            return states
+
+        def waited(self) -> float:
+            return 30.0
+
+    reading, writing = os.pipe()
+    report = Plain(writing, verbose=False, quiet=False)
+    report.begin(cast("Any", Waiting()))
+    report.tick(0.0)
+    states = (*states[:1], leaf("db", "refused", "db refused"))
+    report.tick(30.0)
+    report.end(Outcome(OPEN, 61.0, (leaf("c"),)))
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        said = [CLOCK.sub("", line) for line in pipe.read().splitlines()]
+    assert [line.partition(" after")[0] for line in said] == [
+        "still waiting",
+        "  hint for b: #tls",
+        "  hint for db: ask",
+        "still waiting",
+        "open",
+    ]
 
 
 def test_names_cannot_break_out_of_a_line() -> None:

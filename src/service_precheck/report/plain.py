@@ -1,4 +1,8 @@
-"""Plain lines, for logs: one at each change, and every 30 s one that says what still blocks and why."""
+"""Plain lines, for logs: one at each change, and every 30 s one that says what still blocks and why.
+
+What to do about it stands below the first of those: in a pod a gate waits for ever, and has no end at
+which it could be told.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from .. import net, signals
 from ..model import seconds
 from ..state import blocking
 from . import write
-from .words import closing, ended_by, name, reasons, sentence, told, word
+from .words import closing, ended_by, leaves, name, reasons, sentence, told, word
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,12 +27,14 @@ MOST = 5
 class Plain:
     """Writes lines to a descriptor. `quiet` leaves all out but what is said at a failure."""
 
-    __slots__ = ("_descriptor", "_gate", "_quiet", "verbose", "wake")
+    __slots__ = ("_descriptor", "_gate", "_hinted", "_quiet", "verbose", "wake")
 
     def __init__(self, descriptor: int, verbose: bool, quiet: bool) -> None:
         self._descriptor = descriptor
         self._quiet = quiet
         self._gate: Gate | None = None
+        # What was told what to do about: names and causes.
+        self._hinted: set[tuple[str, str | None]] = set()
         self.verbose = verbose and not quiet
         self.wake = float("inf")
 
@@ -41,9 +47,9 @@ class Plain:
         # An attempt's line says it already, but not for a group, nor when a dependency's own time is over.
         if not self.verbose or state.members or state.over:
             self._line(f"{word(state)}: {told(state, short=True)}")
-        if state.cause == "forbidden" and state.verdict is not None and state.verdict.hint:
-            # The right can be granted while the gate waits; other hints come with its end.
-            self._line(f"  hint: {state.verdict.hint}")
+        if state.cause == "forbidden":
+            # That will not pass by itself, as what is seen while others start does.
+            self._hint(state)
 
     def attempted(self, state: State) -> None:
         self._line(f"{word(state)}: {told(state)} (attempt {state.attempts})")
@@ -61,6 +67,8 @@ class Plain:
         self._line(
             f"still waiting after {after} for {len(back)} of {len(states)}: {each}{_more(back)}"
         )
+        for state in leaves(tuple(back[:MOST])):
+            self._hint(state)
 
     def end(self, outcome: Outcome) -> None:
         signals.last_words.remove(self._ended_by)
@@ -70,6 +78,13 @@ class Plain:
         lines = [f"{_clock()} {sentence(outcome)}", *reasons(outcome.states)]
         lines += [f"  {line}" for line in closing(outcome)]
         write(self._descriptor, "\n".join(lines) + "\n")
+
+    def _hint(self, state: State) -> None:
+        hint = "" if state.verdict is None else state.verdict.hint
+        about = (state.name, state.cause)
+        if hint and about not in self._hinted:
+            self._hinted.add(about)
+            self._line(f"  hint for {name(state)}: {hint}")
 
     def _line(self, text: str) -> None:
         if not self._quiet:

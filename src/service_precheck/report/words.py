@@ -106,7 +106,7 @@ def ended_by(number: int) -> str:
 
 def closing(outcome: Outcome) -> list[str]:
     """For those who have never seen this tool: what it is, what its status says, where to read on."""
-    causes = {state.cause for state in _leaves(outcome.states) if state.cause is not None}
+    causes = {state.cause for state in leaves(outcome.states) if state.cause is not None}
     status = f"exit status {outcome.status}: {_MEANING[outcome.status]}"
     lines = [
         f"service-precheck holds a workload back until what it depends on can be used ({status})."
@@ -119,9 +119,10 @@ def closing(outcome: Outcome) -> list[str]:
     return lines
 
 
-def _leaves(states: tuple[State, ...]) -> list[State]:
+def leaves(states: tuple[State, ...]) -> list[State]:
+    """The dependencies that block, those of groups among them."""
     found = []
     for state in blocking(states):
         members = shown_members(state)
-        found += _leaves(members) if members else [state]
+        found += leaves(members) if members else [state]
     return found
