@@ -11,7 +11,7 @@ from __future__ import annotations
 from . import net, schedule, schemes, signals
 from .dns import Names
 from .errors import NotReady
-from .model import Frozen, Verdict
+from .model import NOT_REACHED, Frozen, Verdict
 from .net import os
 from .places import Branch, Leaf, deadline_of
 from .state import FAILED, OPEN, TIMED_OUT, Outcome, State, group_verdict
@@ -363,9 +363,8 @@ class Gate:
             leaf.refusals = 0
             waited = leaf.asked - self.begun
             interval = leaf.interval or self.settings.interval
-            wait = schedule.next_wait(
-                waited, leaf.attempts, leaf.target.scheme.floor, _draw(), interval
-            )
+            floor = 0.0 if verdict.cause in NOT_REACHED else leaf.target.scheme.floor
+            wait = schedule.next_wait(waited, leaf.attempts, floor, _draw(), interval)
             # The many share what a few may take.
             share = min(interval or schedule.ceiling(waited), SHARE * self._unsettled)
             wait = max(wait, share)

@@ -65,6 +65,20 @@ INDEFINITE = frozenset(
     )
 )
 
+# These say that it was not even reached, so that the attempt cost it nothing.
+NOT_REACHED = frozenset(
+    (
+        "name-not-found",
+        "no-addresses",
+        "resolver-failure",
+        "resolver-timeout",
+        "wildcard",
+        "refused",
+        "unreachable",
+        "connect-timeout",
+    )
+)
+
 
 _secrets: set[str] = set()
 # Those of conversations under way, each with all its spellings.

@@ -110,8 +110,8 @@ class Scheme(Frozen):
     `form` is what stands behind `://`: "name", "host:port", "url" (user, host, port, path, query),
     "hosts" (a URL that may name several hosts, with commas between), "path" or "object" (words with
     slashes between).
-    `port` is the default port, None where one must be given. `floor` is the shortest wait between two
-    attempts in seconds; it follows from `cost`, what an attempt costs the server. `proves` and
+    `port` is the default port, None where one must be given. `floor` is the shortest wait after an
+    attempt that reached the server, in seconds; it follows from `cost`, what that costs. `proves` and
     `not_proves` say, in one sentence each, what "ready" means. `logins` are the ways to log in that are
     spoken, by the protocol's own names; `causes` what it can say beyond the causes of a connection.
     `query` names the parameters of a URL's query that it understands: their values are no secrets.

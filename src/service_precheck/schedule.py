@@ -1,7 +1,7 @@
 """When to ask again: a pure function.
 
-At once; then 2% of the time already waited, never less than the probe's own floor, never more than
-a ceiling: a second for the first five minutes, less what an attempt may take, from then on a
+At once; then 2% of the time already waited, never less than the probe's own floor (where the attempt
+reached somebody whom it cost something), never more than a ceiling: a second for the first five minutes, less what an attempt may take, from then on a
 three-hundredth of the wait, at most 30 s. So a gate notices within 2% of its wait (and within a second in the first five minutes), for at
 most 520 probes in five minutes and 1,300 in an hour.
 """
@@ -33,7 +33,7 @@ def next_wait(
     """Seconds from the end of an attempt to the next one.
 
     `waited` is the time since the gate began, `attempts` how many were made (at least 1), `floor` the
-    scheme's, `draw` a random number in [0, 1), `interval` the ceiling asked for instead of ours.
+    scheme's or none, `draw` a random number in [0, 1), `interval` the ceiling asked for instead of ours.
 
     The first wait is between one floor and two: drawn once, it spreads gates that started together
     over the whole grid and keeps them apart, because each later wait is the same share of the time.

@@ -351,6 +351,14 @@ def test_again_is_honoured(sim: Simulation) -> None:
     assert sim.asked["a"] == pytest.approx([0.0, 7.5, 16.5])
 
 
+def test_a_floor_is_for_what_was_reached() -> None:
+    """What refuses costs nobody anything and is asked soon; who answered is left alone for the floor."""
+    with Simulation(floor=1.0) as sim:
+        sim.says("a", DOWN, DOWN, Verdict("starting", "soon"), Verdict("starting", "soon"), UP)
+        assert sim.run("x://a").status == OPEN
+        assert sim.asked["a"] == pytest.approx([0.0, 0.025, 0.05, 1.05, 2.05])
+
+
 def test_interval_is_the_ceiling(sim: Simulation) -> None:
     """`--interval` sets the longest wait, a dependency's own one wins over it."""
     sim.says("a", DOWN)
