@@ -43,6 +43,14 @@ while True:
 """
 
 
+# A driver that would wait for a server by itself is not asked before somebody listens.
+BRISK = """
+import socket
+def listens():
+    socket.create_connection(("127.0.0.1", PORT), 1).close()
+"""
+
+
 class Service:
     """One service: how it is started and stopped, and how each rival asks it."""
 
@@ -53,6 +61,7 @@ class Service:
         wait4x: tuple[str, ...],
         driver: str,
         *,
+        brisk: str = "",
         prepare: Callable[[Any], object] = lambda _: None,
         stop: Callable[[Any], object] = lambda server: server.stop(),
         launch: Callable[[Any], object] = lambda server: server.launch(),
@@ -64,10 +73,15 @@ class Service:
         self._target = target
         self._wait4x = wait4x
         self._driver = driver
+        self._brisk = brisk or driver
 
     def script(self, port: int) -> str:
-        """What defines `ask()` by the driver."""
+        """What defines `ask()` by the driver, as people write it."""
         return self._driver.replace("PORT", str(port))
+
+    def watching(self, port: int) -> str:
+        """What defines an `ask()` that fails at once where nobody serves: the driver tries nothing again."""
+        return BRISK.replace("PORT", str(port)) + self._brisk.replace("PORT", str(port))
 
     def words(self, field: Field, port: int) -> dict[str, list[str]]:
         """The words of each rival."""
@@ -137,6 +151,12 @@ def services() -> dict[str, Service]:
             "    url = 'mongodb://127.0.0.1:PORT/?serverSelectionTimeoutMS=1000'\n"
             "    with pymongo.MongoClient(url) as client:\n"
             "        client.admin.command('ping')\n",
+            brisk="import pymongo\n"
+            "def ask():\n"
+            "    listens()\n"
+            "    url = 'mongodb://127.0.0.1:PORT/?serverSelectionTimeoutMS=100'\n"
+            "    with pymongo.MongoClient(url) as client:\n"
+            "        client.admin.command('ping')\n",
             launch=lambda server: server.start(),
         ),
         "kafka": Service(
@@ -146,6 +166,11 @@ def services() -> dict[str, Service]:
             "import kafka, logging\n"
             "logging.disable(logging.CRITICAL)\n"
             "def ask():\n"
+            "    kafka.KafkaAdminClient(bootstrap_servers='127.0.0.1:PORT').close()\n",
+            brisk="import kafka, logging\n"
+            "logging.disable(logging.CRITICAL)\n"
+            "def ask():\n"
+            "    listens()\n"
             "    kafka.KafkaAdminClient(bootstrap_servers='127.0.0.1:PORT').close()\n",
             launch=lambda server: server.begin(),
         ),
@@ -220,7 +245,7 @@ def lateness(field: Field, *, quick: bool) -> Iterator[Row]:
                     for rival, words in service.words(field, server.port).items()
                 }
                 time.sleep(draw.uniform(2, 6))
-                watch = Watch(service.script(server.port))
+                watch = Watch(service.watching(server.port))
                 service.launch(server)
                 seen = watch.seen()
                 for rival, run in runs.items():

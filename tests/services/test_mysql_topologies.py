@@ -1,20 +1,17 @@
-"""MySQL and MariaDB among others: a primary and its replicas, a promotion, a node of Galera."""
+"""MySQL and MariaDB among others: a primary and its replicas, and a promotion."""
 
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
-from typing import Any
 
 import pymysql
 import pytest
 
 from service_precheck.model import Verdict
-from tests.bed.ports import free_port
 from tests.bed.process import Gate
 from tests.bed.services.mariadb import MariaDB
 from tests.bed.services.mysql import MySQL
@@ -189,79 +186,3 @@ def test_a_promotion(ask: Ask, group: Group, gate: Callable[..., Gate]) -> None:
     assert inserts(group.first, 30)
     assert ask(primary(group.first)).ready
     refused(ask(lost), "not-ready", "replicates from nobody")
-
-
-@pytest.fixture(scope="module")
-def node() -> Iterator[MariaDB]:
-    """A node of Galera, alone in its cluster."""
-    listens = (
-        f"gmcast.listen_addr=tcp://127.0.0.1:{free_port()};ist.recv_addr=127.0.0.1:{free_port()}"
-    )
-    options = (
-        *("--binlog-format=ROW", "--innodb-autoinc-lock-mode=2", "--wsrep-on=ON"),
-        "--wsrep-provider=/usr/lib/galera/libgalera_smm.so",
-        *("--wsrep-cluster-address=gcomm://", "--wsrep-cluster-name=bed"),
-        *("--wsrep-node-address=127.0.0.1", "--wsrep-new-cluster"),
-        f"--wsrep-provider-options={listens};pc.wait_prim_timeout=PT2S;pc.announce_timeout=PT1S",
-    )
-    with MariaDB(*options) as server:
-        # It lets clients in before it is of its cluster.
-        until(lambda: server.status("wsrep_ready") == {"wsrep_ready": "ON"})
-        server.sql(*ACCOUNTS)
-        yield server
-
-
-def of_galera(server: MariaDB, options: str = "") -> str:
-    return f"mysql://app:geheim-17@{server.place}#galera{options}"
-
-
-def test_galera(ask: Ask, node: MariaDB) -> None:
-    """A node that takes part says of how many it is one, and takes writes."""
-    verdict = ask(of_galera(node, "#role=primary"))
-    assert verdict.ready, verdict
-    assert "is Synced in a Primary component of 1, takes writes" in verdict.seen
-    assert inserts(node, 1)
-
-
-def test_galera_desynced(ask: Ask, node: MariaDB) -> None:
-    """A node that gives its data away, or was told to fall behind, is not ready."""
-    node.sql("SET GLOBAL wsrep_desync = ON")
-    try:
-        refused(
-            ask(of_galera(node)), "not-ready", "is Donor/Desynced in a component that is Primary"
-        )
-        assert ask(of_galera(node).replace("#galera", "")).ready
-    finally:
-        node.sql("SET GLOBAL wsrep_desync = OFF")
-    until(lambda: ask(of_galera(node)).ready)
-
-
-def test_galera_alone(ask: Ask, node: MariaDB, gate: Callable[..., Gate]) -> None:
-    """A node without its cluster takes logins and answers, and does no work: `galera` tells."""
-    login = f"mysql://app:geheim-17@{node.place}"
-    sql: dict[str, Any] = {"host": node.host, "port": node.port}
-
-    def leave() -> None:
-        with contextlib.suppress(pymysql.MySQLError):
-            node.sql(f"SET GLOBAL wsrep_cluster_address = 'gcomm://127.0.0.1:{free_port()}'")
-
-    leaving = threading.Thread(target=leave)
-    leaving.start()
-    # The node closes what was connected while it leaves.
-    until(lambda: "in a component that is Disconnected" in ask(of_galera(node)).seen)
-    assert ask(of_galera(node)).cause == "no-quorum"
-    # What a check with `SELECT 1` would take for good.
-    assert ask(login).ready
-    with closing(node.connect(**sql, user="app", password="geheim-17")) as connection:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-            with pytest.raises(pymysql.MySQLError, match="1047"):
-                cursor.execute("SELECT 1 FROM shop.orders")
-    assert not inserts(node, 2)
-    refused(ask(f"{login}/shop#table=orders"), "not-ready", "1047 WSREP", "#galera")
-    waiting = gate(of_galera(node))
-    waiting.wait_output("component")
-    leaving.join()
-    node.sql("SET GLOBAL wsrep_cluster_address = 'gcomm://'")
-    assert waiting.wait().status == 0
-    assert inserts(node, 2)
