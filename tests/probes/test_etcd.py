@@ -21,7 +21,13 @@ def message(field: int, inner: bytes) -> bytes:
     return bytes((field << 3 | 2, len(inner))) + inner
 
 
-HEADER = message(1, protobuf.number(1, 0xC1) + protobuf.number(2, 0xA1))
+def header(cluster: int) -> bytes:
+    """A ResponseHeader: the ids of the cluster and the member, the revision of the store."""
+    ids = protobuf.number(1, cluster) + protobuf.number(2, 0xA1) if cluster else b""
+    return message(1, ids + protobuf.number(3, 7))
+
+
+HEADER = header(0xC1)
 READ = answer(HEADER + protobuf.number(4, 1))
 STATUS = answer(HEADER + protobuf.text(2, "3.5.0") + protobuf.number(4, 0xA1))
 NO_LEADER = answer(HEADER + protobuf.text(2, "3.5.0") + protobuf.text(8, "etcdserver: no leader"))
@@ -61,6 +67,7 @@ def test_what_is_sent(ask: Ask) -> None:
         (14, "etcdserver: rpc not supported for learner", "not-ready"),
         (8, "etcdserver: too many requests", "overloaded"),
         (15, "etcdserver: corrupt cluster", "alarm"),
+        (2, "alarm is not supported", "unsupported"),
         (16, "etcdserver: invalid auth token", "auth-refused"),
         (12, "unknown service etcdserverpb.KV", "protocol"),
     ],
@@ -172,14 +179,46 @@ def test_the_same_token_twice() -> None:
     assert model.printable("it is token-1") == "it is token-1"
 
 
-@pytest.mark.parametrize("replies", [(b"",), (READ, b"")])
-def test_an_answer_of_no_cluster(replies: tuple[object, ...], ask: Ask) -> None:
-    """An empty message is an answer of gRPC, and none of etcd."""
-    scripted = Scripted(*(answer(b"") if one == b"" else one for one in replies))  # type: ignore[arg-type]
-    with Server(scripted) as server:
+@pytest.mark.parametrize(
+    ("replies", "lack"),
+    [
+        ((b"",), "without the header that etcd's answers have"),
+        ((protobuf.number(4, 1),), "without the header that etcd's answers have"),
+        ((message(1, b""),), "a read without a revision"),
+        ((message(1, protobuf.number(1, 0xC1)),), "a read without a revision"),
+        ((HEADER, b""), "without the header that etcd's answers have"),
+    ],
+)
+def test_an_answer_that_is_none_of_etcd(replies: tuple[bytes, ...], lack: str, ask: Ask) -> None:
+    """An empty message, or one of something else, is an answer of gRPC, and none of etcd."""
+    with Server(Scripted(*map(answer, replies))) as server:
         verdict = ask(f"etcd://{server.address}")
     assert verdict.cause == "protocol"
-    assert verdict.seen == f"{server.address} answers without saying of which cluster it is"
+    assert verdict.seen == f"{server.address} answers {lack}"
+
+
+def nameless() -> Scripted:
+    """A server of etcd's API that is of no cluster, as kine is: its status has an empty header."""
+    read = answer(header(0) + protobuf.number(4, 1))
+    return Scripted(read, answer(message(1, b"") + protobuf.text(2, "3.5.13")))
+
+
+@pytest.mark.parametrize("options", ["", "#key=/registry/health", "#alarms", "#member"])
+def test_a_server_of_no_cluster(options: str, ask: Ask) -> None:
+    """By itself it serves as any other."""
+    with Server(nameless()) as server:
+        verdict = ask(f"etcd://{server.address}{options}")
+    assert verdict.ready, verdict.seen
+
+
+@pytest.mark.parametrize("first", [Scripted(READ, STATUS), nameless()], ids=["etcd", "nameless"])
+def test_servers_of_no_cluster(first: Scripted, ask: Ask) -> None:
+    """One of them is enough. Where clusters are compared, a server that tells none cannot take part."""
+    with Server(first) as one, Server(nameless()) as other:
+        verdict = ask(f"etcd://{one.address},{other.address}#member")
+    assert verdict.cause == "unsupported"
+    assert verdict.seen.endswith(" answers without saying of which cluster it is")
+    assert verdict.hint == "without #member it is enough that one of them serves"
 
 
 @pytest.mark.parametrize(

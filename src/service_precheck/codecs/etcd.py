@@ -28,6 +28,8 @@ _REFUSALS = (
     ("no leader", "no-leader", "an election is under way, or too many members are missing for one"),
     ("leader changed", "no-leader", ""),
     ("not supported for learner", "not-ready", "a learner only copies until it is promoted"),
+    # kine's words.
+    ("alarm is not supported", "unsupported", "without #alarms none is asked for"),
     ("not capable", "starting", ""),
     # etcd 3.4 has the status UNKNOWN for it.
     ("deadline exceeded", "no-reply", ""),
@@ -47,7 +49,8 @@ class Member:
     """The member that a channel leads to. Raises NotReady from every method.
 
     `cluster` and `number` are the ids of its cluster and its own, `version` is its etcd's: 0 and empty
-    while it has told none. Use it in a `with` block: the token of a login is masked until its end.
+    while it has told none, as other servers of the same API never do (kine). Use it in a `with` block:
+    the token of a login is masked until its end.
     """
 
     __slots__ = (
@@ -96,7 +99,11 @@ class Member:
     def read(self, key: str) -> bool:
         """Whether there is such a key, by a linearizable read."""
         question = protobuf.text(1, key) + protobuf.number(9, 1)
-        return self._agreed("KV/Range", question).number(4) > 0
+        answer = self._agreed("KV/Range", question)
+        # That of the store when it was read; an empty store has the first.
+        if not answer.message(1).number(3):
+            raise blocked("protocol", f"{self.peer} answers a read without a revision")
+        return answer.number(4) > 0
 
     def alarms(self, insist: bool) -> tuple[str, ...]:
         """The alarms that are raised, whichever member raised them.
@@ -148,11 +155,11 @@ class Member:
     ) -> Message:
         raw = self._channel.call(f"/etcdserverpb.{path}", question, metadata, within)
         answer = Message(raw, self.peer)
+        if not answer.messages(1):
+            seen = f"{self.peer} answers without the header that etcd's answers have"
+            raise blocked("protocol", seen)
         header = answer.message(1)
         self.cluster, self.number = header.number(1), header.number(2)
-        if not self.cluster:
-            seen = f"{self.peer} answers without saying of which cluster it is"
-            raise blocked("protocol", seen)
         return answer
 
 

@@ -59,6 +59,10 @@ def _each(target: Target, attempt: Attempt) -> Verdict:
     if len(found) == 1:
         return ready(f"{told}, as a voting member")
     for other, _ in found:
+        if not other.cluster:
+            hint = "without #member it is enough that one of them serves"
+            seen = f"{other.peer} answers without saying of which cluster it is"
+            raise blocked("unsupported", seen, hint)
         if other.cluster != member.cluster:
             raise blocked(
                 "not-ready",
