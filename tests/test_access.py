@@ -95,6 +95,38 @@ def test_mistakes(text: str, wrong: str) -> None:
     assert wrong in str(caught.value)
 
 
+# Where there are accounts that need no password, or a user alone is a token.
+TAKE_A_USER_ALONE = ("http", "https", "mysql", "postgresql", "redis", "rediss")
+
+
+@pytest.mark.parametrize("name", schemes.BUILT_IN)
+@pytest.mark.parametrize("text", ["me@a", "me:@a", "a#user=me"])
+def test_a_user_without_a_password(name: str, text: str) -> None:
+    """Where every login takes one it is the same mistake, in the same words; elsewhere it is none."""
+    scheme = schemes.load(name)
+    assert scheme is not None
+    if scheme.option("password-file") is None:
+        return
+    if name in TAKE_A_USER_ALONE:
+        parse(f"{name}://{text}")
+        return
+    with pytest.raises(OperatorError) as caught:
+        parse(f"{name}://{text}")
+    assert [one.wrong for one in caught.value.mistakes] == [access.USER_ALONE]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["amqps://me@a#mechanism=external#cert=/c.pem", "mongodb://me@a/?authMechanism=MONGODB-X509"],
+)
+def test_a_login_that_takes_no_password(text: str) -> None:
+    """What is wrong with it is something else."""
+    with pytest.raises(OperatorError) as caught:
+        parse(text)
+    assert len(caught.value.mistakes) == 1
+    assert access.USER_ALONE not in str(caught.value)
+
+
 def test_a_key_beside_the_certificates() -> None:
     """Where `key` is something else, the certificate's stands in `cert-key`."""
     target = parse("store://a#key=/config/app#cert=/c.pem#cert-key=/k.pem")

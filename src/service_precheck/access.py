@@ -56,10 +56,15 @@ ON_AUTH_REFUSED = Option(
     "wait: ask ever more rarely, since the account may come later; fail: a refused login is final",
     "wait",
 )
+# What is wrong with such a target, and what to do where a server wants more than the user.
+USER_ALONE = "a user without a password: #password-file=PATH"
 
 
-def check_login(target: Target, *, password_alone: bool = False) -> tuple[str, ...]:
-    """What the table of `LOGIN_OPTIONS` cannot say. With `password_alone` a password needs no user."""
+def check_login(
+    target: Target, *, user_alone: bool = False, password_alone: bool = False
+) -> tuple[str, ...]:
+    """What the table of `LOGIN_OPTIONS` cannot say. With `user_alone` a user needs no password, with
+    `password_alone` a password no user."""
     wrong = []
     user = target.text("user") or target.user
     passwords = [name for name in ("password-file", "password-env") if target.text(name)]
@@ -71,6 +76,8 @@ def check_login(target: Target, *, password_alone: bool = False) -> tuple[str, .
         wrong.append(f"#{passwords[0]}= without a user: #user=NAME")
     if target.password and not user and not password_alone:
         wrong.append("a password without a user")
+    if user and not (passwords or target.password or user_alone):
+        wrong.append(USER_ALONE)
     if not (user + target.password).isprintable():
         wrong.append("a character that cannot be seen in the user's name or password")
     return tuple(wrong)

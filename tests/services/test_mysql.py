@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pymysql
 import pytest
 
+from service_precheck.access import USER_ALONE
 from service_precheck.model import Verdict
 from tests.bed.fixtures import Enter
 from tests.bed.process import Gate
@@ -127,7 +128,7 @@ def test_what_needs_a_login(ask: Ask, maria: MariaDB, options: str) -> None:
 def test_refused_login(ask: Ask, db: MariaDB, user: str, password: str) -> None:
     """fault 58: a wrong password and an unknown user are a refused login, not a server that is down."""
     verdict = ask(f"mysql://{user}:{password}@{db.place}")
-    refused(verdict, "auth-refused", "1045 Access denied")
+    refused(verdict, "auth-refused", "1045 Access denied", "" if password else USER_ALONE)
     assert not driver(db, user=user, password=password)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from service_precheck.access import USER_ALONE
 from tests.bed.process import Gate
 from tests.bed.services.postgresql import HBA, PostgreSQL, works
 from tests.bed.sockets import Server, hang, say
@@ -103,6 +104,7 @@ def test_password_is_missing(server: PostgreSQL, ask: Ask, name: str) -> None:
     verdict = ask(f"postgresql://{name}@{server.address}/postgres")
     assert verdict.cause == "auth-required"
     assert f"asks {name} for a password" in verdict.seen
+    assert verdict.hint == USER_ALONE
     assert server.logged(since) == ""
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 
+from service_precheck.access import USER_ALONE
 from tests.bed.fixtures import Enter
 from tests.bed.ports import free_port
 from tests.bed.process import Gate
@@ -208,6 +209,7 @@ def test_logins(
         assert works(redis.Redis.from_url(f"redis://{login}{guarded.place}").ping) is known
     if not known:
         assert "WRONGPASS invalid username-password pair or user is disabled." in verdict.seen
+        assert verdict.hint == (USER_ALONE if login == "app@" else "")
         for secret in ("wide-open", "another"):
             assert secret not in verdict.seen
 

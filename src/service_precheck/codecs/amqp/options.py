@@ -41,7 +41,7 @@ def external(target: Target) -> bool:
 
 def check(target: Target) -> tuple[str, ...]:
     """What the option table cannot say."""
-    wrong = list(check_login(target))
+    wrong = list(check_login(target, user_alone=external(target)))
     if "/" in target.path[1:]:
         wrong.append("a slash in the vhost, which is written %2F")
     for what, name in (

@@ -137,7 +137,7 @@ def check(target: Target) -> tuple[str, ...]:
         if fault := http1.check_header(name, value) or ("" if colon else "a colon is missing"):
             wrong.append(f"#header=: {fault}; #header=Name: value")
     user = target.text("user") or target.user
-    wrong += check_login(target)
+    wrong += check_login(target, user_alone=True)
     if ":" in user:
         wrong.append("a colon in the user's name, which Basic cannot carry")
     logins = [bool(user), bool(target.text("token-file")), "authorization" in names]

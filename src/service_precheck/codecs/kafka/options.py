@@ -32,10 +32,6 @@ def check(target: Target) -> tuple[str, ...]:
     """What the table cannot say."""
     wrong = [*access.check_login(target), *access.check_tls_choice(target)]
     user = target.text("user") or target.user
-    if user and not (
-        target.password or target.text("password-file") or target.text("password-env")
-    ):
-        wrong.append("a user without a password: #password-file=PATH")
     if target.text("mechanism") and not user:
         wrong.append("#mechanism= without a user: #user=NAME")
     wrong += [

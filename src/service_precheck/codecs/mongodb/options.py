@@ -97,7 +97,10 @@ def _query(target: Target) -> dict[str, str]:
 def check(target: Target) -> tuple[str, ...]:
     """What the table of options cannot say."""
     wish, query = Wish(target), _query(target)
-    wrong = [*access.check_login(target), *access.check_tls_choice(target)]
+    # A login by another mechanism is not spoken, and may need none.
+    known = wish.mechanism in ("", *MECHANISMS)
+    login = access.check_login(target, user_alone=not known)
+    wrong = [*login, *access.check_tls_choice(target)]
     wrong += [
         f"?{name}= is not read here: write {instead}"
         for name, instead in _WRITTEN_ELSE.items()
@@ -117,18 +120,15 @@ def check(target: Target) -> tuple[str, ...]:
     if wish.direct and (len(target.hosts) > 1 or wish.least > 1):
         only = "#unix-socket=" if target.text("unix-socket") else "?directConnection=true"
         wrong.append(f"{only} asks one server only, and several are wanted")
-    return (*wrong, *_check_mechanism(target, wish))
+    return (*wrong, *_check_mechanism(wish))
 
 
-def _check_mechanism(target: Target, wish: Wish) -> list[str]:
+def _check_mechanism(wish: Wish) -> list[str]:
     if wish.mechanism and wish.mechanism not in MECHANISMS:
         spoken = ", ".join(MECHANISMS)
         why = f"?authMechanism={wish.mechanism} is not spoken here, only {spoken}"
         return [f"{why}; without a login it is asked what it tells anybody"]
-    passwords = ("password-file", "password-env")
     wrong = []
-    if wish.user and not (target.password or any(target.text(name) for name in passwords)):
-        wrong.append("a user without a password: #password-file=PATH")
     if wish.mechanism and not wish.user:
         wrong.append("?authMechanism= without a user")
     if wish.mechanism == "PLAIN" and not wish.tls:

@@ -6,6 +6,7 @@ and words stay in the sentence.
 
 from __future__ import annotations
 
+from ...access import USER_ALONE
 from ...errors import NotReady
 from ...model import Verdict
 
@@ -107,6 +108,8 @@ def explain(refusal: Refusal, peer: str, plain: bool = False) -> NotReady:
     hint = _HINTS.get(refusal.code, "")
     if plain and refusal.code == 1045:
         hint = "the account may ask for TLS, which is left out here"
+    elif "(using password: NO)" in refusal.words:
+        hint = USER_ALONE
     return NotReady(Verdict(cause, f"{peer} says {refusal.words}", hint, final=cause == "failed"))
 
 

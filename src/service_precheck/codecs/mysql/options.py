@@ -77,7 +77,7 @@ def tls_mode(target: Target) -> str:
 
 def check(target: Target) -> tuple[str, ...]:
     """What is wrong with a target."""
-    wrong = [*check_login(target), *check_tls_choice(target)]
+    wrong = [*check_login(target, user_alone=True), *check_tls_choice(target)]
     if target.texts("alpn"):
         wrong.append("#alpn=: MySQL's TLS names no protocol; leave it out")
     for pair in target.query.split("&"):

@@ -7,6 +7,7 @@ PostgreSQL documentation, "Frontend/Backend Protocol": "Start-up", "SASL Authent
 
 from __future__ import annotations
 
+from ...access import USER_ALONE
 from ...errors import blocked
 from .. import credentials
 
@@ -70,8 +71,8 @@ def _prove(
     secret = credentials.password(target)
     if not secret:
         words = _SCRAM if method == SASL else words
-        hint = "#password-file= gives one"
-        raise blocked("auth-required", f"{peer} asks {user} for a password ({words})", hint)
+        seen = f"{peer} asks {user} for a password ({words})"
+        raise blocked("auth-required", seen, USER_ALONE)
     if method == PASSWORD and not private:
         hint = "#tls=require protects it; #tls=off sends it as it is, for anyone on the way to read"
         raise blocked(

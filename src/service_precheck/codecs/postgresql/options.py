@@ -116,7 +116,7 @@ def settings_of(target: Target) -> Settings:
 
 def check(target: Target) -> tuple[str, ...]:
     """What the option table cannot say."""
-    wrong = [*check_login(target), *check_tls_choice(target)]
+    wrong = [*check_login(target, user_alone=True), *check_tls_choice(target)]
     given = {name for name, _ in target.given}
     if not user_of(target):
         nobody = "without a user: postgresql://USER@HOST, or #user="

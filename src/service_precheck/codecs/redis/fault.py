@@ -6,6 +6,7 @@ Loaded when the first error comes. The words are those of Redis 2.8 to 8 and of 
 from __future__ import annotations
 
 from ... import net
+from ...access import USER_ALONE
 from ...errors import NotReady, blocked
 from ...model import printable
 from . import info
@@ -56,7 +57,7 @@ def explain(client: Client, words: tuple[str, ...], refusal: Refusal) -> NotRead
             if phrase in refusal.words.lower():
                 cause, hint = known, advice
     if words[0] == "AUTH" and (cause == "auth-refused" or refusal.code == "ERR"):
-        return _login_refused(client, said, cause, hint)
+        return _login_refused(client, words[-1], said, cause, hint)
     # A command is named with its subcommand, without its arguments.
     named = words[: 2 if words[0] in ("CLUSTER", "SENTINEL") else 1]
     told = f"{client.peer} answers {' '.join(named)} with {said}"
@@ -72,14 +73,15 @@ def explain(client: Client, words: tuple[str, ...], refusal: Refusal) -> NotRead
     return blocked(cause, told, hint)
 
 
-def _login_refused(client: Client, said: str, cause: str, hint: str) -> NotReady:
+def _login_refused(client: Client, password: str, said: str, cause: str, hint: str) -> NotReady:
     if "wrong number of arguments" in said:
         told = f"{client.peer} knows no users, only a password: {said}"
         return blocked("unsupported", told, "before version 6 leave the user out")
     if cause in ("overloaded", "unsupported"):
         return blocked(cause, f"{client.peer} answers AUTH with {said}", hint)
     whom = f"of {printable(client.user, 60)}" if client.user else "with a password alone"
-    return blocked("auth-refused", f"{client.peer} refuses the login {whom}: {said}", hint)
+    told = f"{client.peer} refuses the login {whom}: {said}"
+    return blocked("auth-refused", told, hint if password else USER_ALONE)
 
 
 def _progress(client: Client) -> str:

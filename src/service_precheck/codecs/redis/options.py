@@ -42,7 +42,7 @@ def database_number(target: Target) -> int | None:
 
 def check(target: Target) -> tuple[str, ...]:
     """What the option table cannot say."""
-    wrong = [*check_login(target, password_alone=True)]
+    wrong = [*check_login(target, user_alone=True, password_alone=True)]
     if database_number(target) is None:
         wrong.append("the path is no number of a database, as in redis://cache/0")
     if target.flag("link") and target.text("role") == "primary":
