@@ -51,7 +51,7 @@ def _locked(talk: Talk, more: bool) -> Verdict:
     """What to say of a broker that asks for a login, and got none."""
     asks = f"asks for a login by {', '.join(talk.locked)}"
     if more:
-        hint = "#user=NAME#password-file=PATH logs in"
+        hint = "#user= with #password-file= logs in"
         raise blocked("auth-required", f"{talk.peer} {asks} before it says more", hint)
     return ready(f"{talk.peer} answers, and {asks} (not tried)")
 

@@ -94,7 +94,7 @@ def _without_login(target: Target, server: Conversation) -> Verdict:
         raise blocked(
             "auth-required",
             f"{server.peer} serves logins, and {needing or 'a database'} takes one to see",
-            "#user=NAME#password-file=PATH",
+            "#user= with #password-file= logs in",
         )
     return ready(f"{server.peer} serves logins, none was given to try ({server.greeting.product})")
 
