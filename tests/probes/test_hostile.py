@@ -165,6 +165,33 @@ def test_another_protocol(name: str, other: str, ask: Ask) -> None:
             not_ready(ask(TEXTS[name].replace("{place}", server.address), 2))
 
 
+SETTINGS = b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64"
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (OTHERS["smtp"], ", it said '220 mail.example.org ESMTP ready'"),
+        (OTHERS["tls alert"], " answers in TLS to a plain request"),
+        (OTHERS["tls hello"], " answers in TLS to a plain request"),
+        (SETTINGS, " speaks HTTP/2 and no "),
+    ],
+    ids=["smtp", "tls alert", "tls hello", "http2"],
+)
+@pytest.mark.parametrize("name", TEXTS)
+def test_another_protocol_is_named(name: str, said: bytes, told: str, ask: Ask) -> None:
+    """What is asked plainly, and answered in something else, says in what, in the same words."""
+    # To the one it is right, to the other a length.
+    right = said == SETTINGS and TEXTS[name].startswith(("etcd:", "grpc:", "kafka:"))
+    if speaks_tls(name) or right:
+        return
+    with Server(then(said, close)) as server:
+        verdict = ask(TEXTS[name].replace("{place}", server.address), 2)
+    assert verdict.cause == "protocol"
+    assert verdict.seen.partition(server.address)[2].startswith((" does not speak ", told))
+    assert told in verdict.seen
+
+
 def same_protocol(name: str, other: str) -> bool:
     """Whether a recording is of the protocol that a target speaks."""
     families = [TEXTS[name].partition("://")[0], RECORDINGS[other].target.partition("://")[0]]

@@ -231,8 +231,8 @@ def test_no_room_for_the_body() -> None:
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "speaks HTTP/1.1 and no HTTP/2"),
-        (b"HTTP/1.0 505 No\n", "speaks HTTP/1.1 and no HTTP/2"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "HTTP/2, it said 'HTTP/1.1 400 Bad Request'"),
+        (b"HTTP/1.0 505 No\n", "does not speak HTTP/2, it said 'HTTP/1.0 505 No'"),
         (b"SSH-2.0-OpenSSH_9.2p1\r\n", "said 'SSH-2.0-OpenSSH_9.2p1'"),
         (b"\x15\x03\x01\0\2\2\x46", "answers in TLS to a plain request"),
         (b"220 mail ESMTP\r\n", "said '220 mail ESMTP'"),

@@ -129,7 +129,7 @@ def test_a_broker_that_is_older(ask: Ask) -> None:
         (versions({18: (0, 3)}), "protocol", "knows no Metadata"),
         (versions({}, 35), "unsupported", "error 35 (UNSUPPORTED_VERSION)"),
         (versions({}, 99), "protocol", "ApiVersions with error 99"),
-        (b"", "protocol", "begins no answer of Kafka"),
+        (b"", "protocol", "does not speak Kafka, it said"),
         (b"\0\0\0\0\0\x09", "protocol", "longer than its message"),
         (b"\0\0\0\0\0\x01\0\x03", "protocol", "ends too soon"),
     ],

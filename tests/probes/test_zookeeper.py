@@ -112,7 +112,7 @@ def test_where_the_path_stands(text: str, path: str) -> None:
     [
         (server(b"Mode: leader\n", opened(), 0), None, "(leader) keeps a session"),
         (server(b"Mode: leader\n", opened(last=b""), 0), None, "(leader) keeps a session"),
-        (server(b"Mode: chief\n"), "protocol", 'answers srvr with "Mode: chief"'),
+        (server(b"Mode: chief\n"), "protocol", "does not speak ZooKeeper, it said 'Mode: chief'"),
         (server(b""), "closed-early", "closed it without an answer"),
         (server(b"x" * 9000), "protocol", "more than 8192 bytes to srvr"),
         (server(session=b""), "closed-early", "closed the connection"),

@@ -316,7 +316,9 @@ def test_tls(cluster: Kafka, authority: Authority, ask: Ask, driver: Driver) -> 
 def test_tls_mistaken(cluster: Kafka, authority: Authority, ask: Ask, driver: Driver) -> None:
     """Plain text at a port of TLS, and the reverse, are told as such."""
     port = cluster.where("SECURE").rpartition(":")[2]
-    refused(ask(f"kafka://localhost:{port}"), "protocol", "an alert of TLS", "#tls")
+    refused(
+        ask(f"kafka://localhost:{port}"), "protocol", "answers in TLS to a plain request", "#tls"
+    )
     assert not driver.works(f"localhost:{port}", "orders", 1)
     refused(ask(f"kafka://{cluster.place}#tls"), "closed-early", "without TLS")
 

@@ -23,9 +23,8 @@ PORTS = {"http": 80, "https": 443}
 MOST_HEAD = 65_536
 # A chunk's line: its length, and extensions that nobody uses.
 _MOST_CHUNK_LINE = 256
-# How many characters of what is no HTTP are shown, and how long to wait for them.
+# How many characters of what is no HTTP are shown.
 _SHOWN = 60
-_PATIENCE = 0.2
 
 TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 
@@ -213,22 +212,9 @@ def _status_line(stream: Stream, left: int) -> tuple[int, str, int]:
 
 
 def _no_http(stream: Stream, said: bytes) -> NotReady:
-    """What to say of a server that speaks something else; `said` is how it begins."""
-    stream.deadline = min(stream.deadline, time.monotonic() + _PATIENCE)
-    try:
-        while len(said) < _SHOWN and b"\n" not in said and (more := stream.read_some(_SHOWN)):
-            said += more
-    except NotReady:
-        pass
-    # RFC 8446 section 5.1: an alert, and a version that begins with 3.
-    if said[:2] == b"\x15\x03":
-        hint = "https:// asks in TLS"
-        return blocked("protocol", f"{stream.peer} answers in TLS to a plain request", hint)
-    # RFC 9113 section 4.1: the SETTINGS frame that a server begins with.
-    if said[3:5] == b"\x04\x00" and said[:1] == b"\x00":
-        return blocked("protocol", f"{stream.peer} speaks HTTP/2 only", "a gRPC server?")
-    line = said.lstrip(b"\r\n").partition(b"\n")[0].rstrip() or said
-    return blocked("protocol", f"{stream.peer} does not speak HTTP, it said {_said(line)}")
+    from . import another_protocol
+
+    return another_protocol.explain(stream, said, "HTTP", "https:// asks in TLS")
 
 
 def _said(raw: bytes) -> str:

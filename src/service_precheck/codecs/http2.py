@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-from .. import net
 from ..errors import NotReady, blocked
 from ..model import Frozen, printable
 from . import hpack
@@ -58,8 +57,8 @@ _CAUSES = {
 }
 # RFC 8446 section 5.1: an alert, and a version that begins with 3.
 _ALERT = b"\x15\x03"
-# How much of what is no HTTP/2 is shown, and how long to wait for it.
-_SHOWN, _PATIENCE = 60, 0.2
+# How many characters of the server's words are shown.
+_SHOWN = 60
 
 
 class Answer(Frozen):
@@ -251,30 +250,15 @@ class Connection:
             raise NotReady(error.verdict.but(hint=error.verdict.hint or hint)) from error
         like = start[:1] in (b"", b"\0") and b"\x04\0\0\0\0\0".startswith(start[3:])
         if not like:
-            raise self._not_http2(start, hint)
+            from . import another_protocol
+
+            raise another_protocol.explain(stream, start, "HTTP/2", hint)
         if len(start) < _FRAME_HEAD:
             seen = f"{stream.peer} closed the connection without an answer"
             raise blocked("closed-early", seen, hint)
         self._head = start
         kind, flags, of, payload = self._frame()
         self._control(kind, flags, of, payload)
-
-    def _not_http2(self, said: bytes, hint: str) -> NotReady:
-        """What to say of a server that speaks something else; `said` is how it begins."""
-        stream = self.stream
-        if said[:2] == _ALERT:
-            seen = f"{stream.peer} answers in TLS to a plain request"
-            return blocked("protocol", seen, hint)
-        stream.deadline = min(stream.deadline, net.monotonic() + _PATIENCE)
-        try:
-            while len(said) < _SHOWN and b"\n" not in said and (more := stream.read_some(_SHOWN)):
-                said += more
-        except NotReady:
-            pass
-        line = printable(said.partition(b"\n")[0].decode("utf-8", "replace").strip(), _SHOWN)
-        if said.startswith(b"HTTP/1"):
-            return blocked("protocol", f"{stream.peer} speaks HTTP/1.1 and no HTTP/2: '{line}'")
-        return blocked("protocol", f"{stream.peer} does not speak HTTP/2, it said '{line}'")
 
     def _let_go(self, code: str) -> NotReady:
         cause = _CAUSES.get(code.partition(" ")[0], "protocol")

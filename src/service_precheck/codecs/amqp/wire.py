@@ -11,7 +11,6 @@ class and its own: (10, 10) is Connection.Start.
 
 from __future__ import annotations
 
-from ... import net
 from ...errors import NotReady, blocked
 from ...model import printable
 
@@ -27,8 +26,6 @@ AUTHENTICATION_FAILURE, BLOCKING = "authentication_failure_close", "connection.b
 PASSIVE = b"\x01"
 _END = b"\xce"
 _METHOD, _CONTENT_HEADER, _HEARTBEAT = 1, 2, 8
-# How much of what is no AMQP is shown, and how long to wait for it.
-_SHOWN, _PATIENCE = 60, 0.2
 
 START, START_OK = (10, 10), (10, 11)
 TUNE, TUNE_OK = (10, 30), (10, 31)
@@ -204,25 +201,16 @@ def expect(stream: Stream, *wanted: tuple[int, int]) -> tuple[tuple[int, int], F
             )
 
 
-def _no_amqp(stream: Stream, said: bytes) -> NotReady:
-    """What to say of a server that speaks something else; `said` is how it begins."""
-    stream.deadline = min(stream.deadline, net.monotonic() + _PATIENCE)
-    try:
-        said += stream.read_some(_SHOWN)
-    except NotReady:
-        pass
-    if said.startswith(b"AMQP"):
+def _no_amqp(stream: Stream, head: bytes) -> NotReady:
+    """What to say of a server that speaks something else, or another version; `head` is how it begins."""
+    if head[:4] == b"AMQP":
         # Section 4.2.2: the header of the version that the server speaks.
-        version = ".".join(str(part) for part in said[5:8])
+        version = ".".join(map(str, head[5:] + stream.read_exactly(1, "its version")))
         return blocked(
             "unsupported",
             f"{stream.peer} speaks AMQP {version}, and 0-9-1 is spoken here",
             "tcp:// or tls:// shows that it accepts connections",
         )
-    # RFC 8446 section 5.1: an alert, and a version that begins with 3.
-    if said[:2] == b"\x15\x03":
-        hint = "amqps:// asks in TLS"
-        return blocked("protocol", f"{stream.peer} answers in TLS to a plain request", hint)
-    line = said.partition(b"\n")[0].rstrip() or said
-    shown = printable(line.decode("utf-8", "replace"), _SHOWN)
-    return blocked("protocol", f"{stream.peer} does not speak AMQP, it said '{shown}'")
+    from .. import another_protocol
+
+    return another_protocol.explain(stream, head, "AMQP", "amqps:// asks in TLS")

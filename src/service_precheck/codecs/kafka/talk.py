@@ -8,7 +8,6 @@ most 1 MiB, some 20,000 partitions.
 from __future__ import annotations
 
 from ...errors import blocked
-from ...model import printable
 from . import wire
 
 TYPE_CHECKING = False
@@ -71,7 +70,12 @@ class Talk:
         self._number += 1
         version = wire.VERSIONS[api] if version is None else version
         self._connection.write(wire.request(api, version, self._number, CLIENT, body))
-        length = self._length(self._connection.read_exactly(4, f"an answer to {name}"))
+        head = self._connection.read_exactly(4, f"an answer to {name}")
+        length = int.from_bytes(head, "big")
+        if not _LEAST_ANSWER <= length <= MOST_ANSWER:
+            from .. import another_protocol
+
+            raise another_protocol.explain(self._connection, head, "Kafka", "#tls asks in TLS")
         answer = self._connection.read_exactly(length, f"all of its answer to {name}")
         reader = wire.Reader(answer)
         try:
@@ -81,17 +85,6 @@ class Talk:
         if number != self._number:
             raise blocked("protocol", f"{self.peer} answers {name} with what was not asked for")
         return found
-
-    def _length(self, head: bytes) -> int:
-        length = int.from_bytes(head, "big")
-        if _LEAST_ANSWER <= length <= MOST_ANSWER:
-            return length
-        # RFC 8446 section 5.1: an alert, of a version 3.x.
-        if head[:2] == b"\x15\x03":
-            hint = "#tls speaks TLS"
-            raise blocked("protocol", f"{self.peer} answers with an alert of TLS", hint)
-        began = printable(head.decode("latin-1"))
-        raise blocked("protocol", f'{self.peer} sent "{began}", which begins no answer of Kafka')
 
     def greet(self) -> None:
         """Ask what it speaks. Raises `protocol`, `unsupported`."""

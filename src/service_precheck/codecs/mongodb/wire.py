@@ -54,12 +54,10 @@ def exchange(stream: Stream, command: Mapping[str, object], database: str) -> di
     stream.write(b"".join(one.to_bytes(4, "little") for one in numbers) + b"\0" + document)
     start = stream.read_exactly(4, "an answer")
     length = int.from_bytes(start, "little")
-    if start[:2] == b"\x15\x03":
-        seen = f"{stream.peer} answers in TLS to a plain request"
-        raise blocked("protocol", seen, "#tls asks in TLS")
     if not _LEAST <= length <= MOST:
-        said = printable(start.decode("latin-1"))
-        raise blocked("protocol", f'{stream.peer} sent "{said}", which begins no answer of MongoDB')
+        from .. import another_protocol
+
+        raise another_protocol.explain(stream, start, "MongoDB", "#tls asks in TLS")
     rest = stream.read_exactly(length - 4, "the whole answer")
     _, answered, opcode, flags = (
         int.from_bytes(rest[at : at + 4], "little") for at in (0, 4, 8, 12)

@@ -35,6 +35,8 @@ CHARSET = 45
 # transactions (GTID) may be long.
 MOST_BYTES, MOST_ROWS = 1 << 18, 64
 MOST_COLUMNS = 4096
+# A greeting has some hundred bytes.
+MOST_GREETING = 1 << 16
 # What is kept of a row where nothing but its being there matters, and how many are passed over.
 MOST_KEPT, MOST_PASSED = 1 << 16, 1_000_000
 # A packet of this size goes on in the next one.
@@ -174,11 +176,8 @@ class Conversation:
         """The payload of the next packet, at least one byte of it."""
         size = self._header()
         if size > most:
-            # Of another protocol the first bytes are no length.
-            raise blocked(
-                "protocol",
-                f"{self.peer} sent a packet of {size} bytes, more than is read of an answer",
-            )
+            seen = f"{self.peer} sent a packet of {size} bytes, more than is read of an answer"
+            raise blocked("protocol", seen)
         return self._payload(size)
 
     def _header(self) -> int:
@@ -295,7 +294,10 @@ class Conversation:
 
     def _greeted(self) -> Greeting:
         try:
-            payload = self.receive(65_536)
+            size = self._header()
+            if size > MOST_GREETING:
+                raise self._another_protocol(size)
+            payload = self._payload(size)
         except NotReady as error:
             if error.verdict.cause != "no-reply":
                 raise
@@ -329,6 +331,13 @@ class Conversation:
         if words[:1] == b"#":
             words, state = words[6:], words[1:6]
         return Refusal(code, state.decode("ascii", "replace"), words.decode("utf-8", "replace"))
+
+    def _another_protocol(self, size: int) -> NotReady:
+        """What to say of a server whose first bytes, taken for the header of a packet, have that size."""
+        from .. import another_protocol
+
+        said = size.to_bytes(3, "little") + bytes((self._sequence - 1 & 0xFF,))
+        return another_protocol.explain(self._stream, said, "MySQL")
 
     def _odd(self, what: str) -> NotReady:
         return blocked(

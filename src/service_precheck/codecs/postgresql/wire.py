@@ -6,8 +6,6 @@ Notice Message Fields". What a server sends unasked (notices, its parameters) is
 
 from __future__ import annotations
 
-import time
-
 from ...errors import NotReady, blocked
 from ...model import printable
 from ...stream import CHUNK
@@ -25,8 +23,6 @@ _MOST_ERROR = 30_000
 _KINDS = b"RKZTDCI12snv" + b"NSA"
 # COPY: the server sends data, asks for some, or both; data; its end.
 _COPY = b"HGWdc"
-# How many characters of another protocol are shown, and how long to wait for them.
-_SHOWN, _PATIENCE = 60, 0.2
 
 
 class ServerError(Exception):
@@ -229,15 +225,9 @@ class Conversation:
         return tuple(columns)
 
     def _another_protocol(self, said: bytes) -> NotReady:
-        """What to say of a server that speaks something else; `said` is how it begins."""
-        stream = self.stream
-        stream.deadline = min(stream.deadline, time.monotonic() + _PATIENCE)
-        try:
-            said += stream.read_some(_SHOWN)
-        except NotReady:
-            pass
-        words = printable(said.decode("utf-8", "replace").strip(), _SHOWN)
-        return blocked("protocol", f"{stream.peer} does not speak PostgreSQL, it said '{words}'")
+        from .. import another_protocol
+
+        return another_protocol.explain(self.stream, said, "PostgreSQL")
 
 
 def _counted(body: bytes) -> bytes:

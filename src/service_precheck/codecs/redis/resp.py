@@ -7,7 +7,6 @@ string, an error, an integer, a bulk string, and a flat array of bulk strings; a
 
 from __future__ import annotations
 
-from ... import net
 from ...errors import NotReady, blocked
 from ...model import Frozen, printable
 
@@ -19,8 +18,8 @@ if TYPE_CHECKING:
 # a sentinel knows of a primary are some twenty names and values.
 MOST_LINE, MOST_BULK, MOST_MEMBERS = 4096, 1 << 19, 256
 _KINDS = (b"+", b"-", b":", b"$", b"*")
-# How much is shown of what is no RESP, and how long it is waited for, in seconds.
-_SHOWN, _PATIENCE = 60, 0.2
+# How many characters are shown of what is no RESP.
+_SHOWN = 60
 
 
 class Refusal(Frozen):
@@ -144,18 +143,6 @@ def _text(raw: bytes) -> str:
 
 
 def _no_resp(stream: Stream, said: bytes) -> NotReady:
-    """What to say of a server that speaks something else; `said` is how it begins."""
-    stream.deadline = min(stream.deadline, net.monotonic() + _PATIENCE)
-    try:
-        while len(said) < _SHOWN and b"\n" not in said and (more := stream.read_some(_SHOWN)):
-            said += more
-    except NotReady:
-        pass
-    # RFC 8446 section 5.1: an alert, and a version that begins with 3.
-    if said[:2] == b"\x15\x03":
-        hint = "rediss:// asks in TLS"
-        return blocked("protocol", f"{stream.peer} answers in TLS to a plain question", hint)
-    shown = printable(_text(said.partition(b"\n")[0].rstrip()), _SHOWN)
-    return blocked(
-        "protocol", f"{stream.peer} does not speak the Redis protocol, it said '{shown}'"
-    )
+    from .. import another_protocol
+
+    return another_protocol.explain(stream, said, "Redis", "rediss:// asks in TLS")

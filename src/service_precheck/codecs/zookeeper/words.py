@@ -40,16 +40,16 @@ def mode(connection: Stream) -> str:
             raise read_only(connection.peer)
     if _NOT_ALLOWED in said:
         return ""
-    first = printable(text.strip().partition("\n")[0], 80)
     if _NOT_SERVING in said:
+        first = printable(text.strip().partition("\n")[0], 80)
         raise blocked(
             "no-quorum",
             f'{connection.peer} is up and does not serve: "{first}"',
             "more than half of the ensemble must be up and see each other",
         )
-    raise blocked(
-        "protocol", f'{connection.peer} answers srvr with "{first}", as no ZooKeeper does'
-    )
+    from .. import another_protocol
+
+    raise another_protocol.explain(connection, said, "ZooKeeper", "#tls asks in TLS")
 
 
 def read_only(peer: str) -> NotReady:
