@@ -186,13 +186,16 @@ SERVICES: dict[str, tuple[set[str], set[str]]] = {
         },
         {"_json"},
     ),
-    "etcd": ({*_GRPC, "codecs.credentials", "codecs.etcd", "codecs.etcd_options"}, set()),
+    "etcd": (
+        {*_GRPC, *(f"codecs.{part}" for part in ("credentials", "etcd", "etcd_options", "hosts"))},
+        set(),
+    ),
     "grpc": ({*_GRPC, "codecs.grpc_options"}, set()),
     "kafka": (
         {
             *(f"codecs.kafka.{part}" for part in ("entry", "fault", "options", "talk", "wire")),
             *_SCRAM,
-            "codecs.credentials",
+            *("codecs.credentials", "codecs.hosts"),
         },
         _SHA2,
     ),
@@ -223,7 +226,7 @@ SERVICES: dict[str, tuple[set[str], set[str]]] = {
     "zookeeper": (
         {
             *(f"codecs.zookeeper.{part}" for part in ("options", "session", "words", "znode")),
-            *("codecs.credentials", "codecs.zookeeper.ensemble"),
+            *("codecs.credentials", "codecs.hosts", "codecs.zookeeper.ensemble"),
         },
         set(),
     ),

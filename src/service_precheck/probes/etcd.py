@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from .. import stream
 from ..access import tls_settings, wants_tls
-from ..codecs import etcd, grpc
+from ..codecs import etcd, grpc, hosts
 from ..codecs.etcd_options import OPTIONS, check
 from ..codecs.grpc import Refused
 from ..errors import NotReady, blocked
@@ -34,27 +34,19 @@ def probe(target: Target, attempt: Attempt) -> Verdict:
     """Ready when one of the hosts, or with `member` each of them, answers a linearizable read."""
     if target.flag("member"):
         return _each(target, attempt)
-    failures = []
-    for place, (host, port) in enumerate(target.hosts):
-        part = attempt.part(len(target.hosts) - place)
-        try:
-            return ready(_serving(target, host, port, part)[1])
-        except NotReady as error:
-            if error.verdict.cause in _OF_THE_CLUSTER:
-                raise
-            failures.append(error.verdict)
-    ranks = [
-        _TELLING.index(one.cause) if one.cause in _TELLING else len(_TELLING) for one in failures
-    ]
-    most = failures[ranks.index(min(ranks))]
-    raise NotReady(most.but(seen="; ".join(one.seen for one in failures)))
+    _, told = hosts.first(
+        target,
+        attempt,
+        lambda *one: _serving(target, *one),
+        telling=_TELLING,
+        final=_OF_THE_CLUSTER,
+    )
+    return ready(told)
 
 
 def _each(target: Target, attempt: Attempt) -> Verdict:
     """Every host serves, and all of them in one cluster. A learner does not serve."""
-    found = []
-    for place, (host, port) in enumerate(target.hosts):
-        found.append(_serving(target, host, port, attempt.part(len(target.hosts) - place)))
+    found = [_serving(target, *one) for one in hosts.in_turn(target, attempt)]
     member, told = found[0]
     if len(found) == 1:
         return ready(f"{told}, as a voting member")

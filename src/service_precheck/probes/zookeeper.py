@@ -12,6 +12,7 @@ ensemble two writes, where the session begins and where it ends, however many se
 
 from __future__ import annotations
 
+from ..codecs import hosts
 from ..codecs.zookeeper.ensemble import Keeping, Server, servers
 from ..codecs.zookeeper.options import OPTIONS, check, znode
 from ..errors import NotReady, blocked
@@ -20,8 +21,6 @@ from ..options import Scheme, Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ..stream import Attempt
 
 # Of several obstacles the one that tells most.
@@ -57,11 +56,11 @@ def probe(target: Target, attempt: Attempt) -> Verdict:
                     except NotReady as error:
                         raise _later(error) from error
     if refusals:
-        raise _later(_together(refusals, obstacles))
+        raise _later(hosts.together(refusals, TELLING, obstacles))
     if serving:
         few = f"{len(serving)} of {need} voters serve: {', '.join(map(str, serving))}"
-        raise _together([Verdict("too-few", few)], obstacles)
-    raise _together(obstacles)
+        raise hosts.together([Verdict("too-few", few)], TELLING, obstacles)
+    raise hosts.together(obstacles, TELLING)
 
 
 def _serving(target: Target, server: Server, attempt: Attempt) -> Server:
@@ -109,17 +108,6 @@ def _judge(target: Target, keeping: Keeping, password: str) -> Verdict:
 def _later(error: NotReady) -> NotReady:
     """The same obstacle, met with a session: not to be tried again at once."""
     return NotReady(error.verdict.but(again=NEXT_SESSION))
-
-
-def _together(verdicts: list[Verdict], less: Sequence[Verdict] = ()) -> NotReady:
-    """The exception for several obstacles: the cause of the one that tells most, and all that was seen.
-
-    `less` is what was seen beside, and says nothing of the cause.
-    """
-    ranks = {cause: rank for rank, cause in enumerate(TELLING)}
-    first = min(verdicts, key=lambda one: ranks.get(str(one.cause), len(ranks)))
-    seen = "; ".join(dict.fromkeys(one.seen for one in (*verdicts, *less)))
-    return NotReady(first.but(seen=seen))
 
 
 SCHEMES = (

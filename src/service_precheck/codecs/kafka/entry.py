@@ -13,6 +13,7 @@ from __future__ import annotations
 from ... import stream
 from ...access import tls_settings, wants_tls
 from ...errors import NotReady, blocked
+from .. import hosts
 from . import wire
 from .talk import Talk
 
@@ -52,23 +53,15 @@ class Entry:
 
         Where a login is asked for and not given, it is `locked` instead.
         """
-        hosts = self._target.hosts
-        failures = []
-        for number, self.at in enumerate(hosts):
-            try:
-                talk = self.meet(*self.at, attempt.part(len(hosts) - number), first=True)
-            except NotReady as error:
-                # The next broker has the same accounts, and refused logins are counted.
-                if error.verdict.cause == "auth-refused":
-                    raise
-                failures.append(error)
-            else:
-                talk.last_until(attempt.deadline)
-                return talk
-        # What was seen of a broker tells more than what was not.
-        told = next((failure for failure in failures if failure.verdict.definite), failures[0])
-        seen = "; ".join(failure.verdict.seen for failure in failures)
-        raise NotReady(told.verdict.but(seen=seen)) from told
+
+        def meet(host: str, port: int, share: Attempt) -> Talk:
+            self.at = host, port
+            return self.meet(host, port, share, first=True)
+
+        # The next broker has the same accounts, and refused logins are counted.
+        talk = hosts.first(self._target, attempt, meet, final=("auth-refused",))
+        talk.last_until(attempt.deadline)
+        return talk
 
     def meet(self, host: str, port: int, attempt: Attempt, *, first: bool = False) -> Talk:
         """A conversation with the broker at an address, up to where it takes questions."""
