@@ -48,10 +48,11 @@ class Attempt:
     `deadline` is a `monotonic()` time; `started` when it began. `alone()` tells whether nothing else of
     the gate is still awaited, so that a look which costs time would hold the gate up: ask it only when
     the target is all but ready. `names` has the resolver. `called_off()` tells whether nobody waits any
-    more for what stands (`Scheme.watch`).
+    more for what stands (`Scheme.watch`). `several` says that the target names several hosts: each is then
+    told by its name, too.
     """
 
-    __slots__ = ("alone", "called_off", "deadline", "names", "started")
+    __slots__ = ("alone", "called_off", "deadline", "names", "several", "started")
 
     def __init__(
         self, deadline: float, names: Names, alone: Callable[[], bool] = lambda: True
@@ -60,12 +61,13 @@ class Attempt:
         self.deadline = deadline
         self.names = names
         self.alone = alone
+        self.several = False
         self.called_off: Callable[[], bool] | None = None
 
     def anew(self) -> Attempt:
         """As much time again, from now: for what stands, and begins its conversation anew."""
         again = Attempt(net.monotonic() + self.deadline - self.started, self.names, self.alone)
-        again.called_off = self.called_off
+        again.called_off, again.several = self.called_off, self.several
         return again
 
     def part(self, left: int) -> Attempt:
@@ -73,6 +75,7 @@ class Attempt:
         now = net.monotonic()
         piece = Attempt(now + max(0.0, self.deadline - now) / left, self.names, self.alone)
         piece.started = now
+        piece.several = self.several
         return piece
 
     @property
@@ -90,11 +93,16 @@ class Attempt:
             return (host,)
         return self.resolver.addresses(host, self.deadline, hold)
 
+    def told(self, host: str, address: str, port: int) -> str:
+        """An address of a host, for people: `10.0.0.9:3306`, of several hosts `db-0.db (10.0.0.9:3306)`."""
+        where = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+        return f"{host} ({where})" if self.several and host != address else where
+
 
 class Stream:
     """A connection. Raises NotReady from every method that talks.
 
-    `peer` is what is at the other end, for people: `10.0.0.9:3306`. `ended` says that the other end
+    `peer` is what is at the other end, for people, as `Attempt.told` has it. `ended` says that the other end
     has closed. `deadline` is the attempt's; a probe may bring it forward for what matters less. Use it
     in a `with` block, so that the connection is closed whatever happens.
     """
@@ -342,11 +350,11 @@ def connect(host: str, port: int, attempt: Attempt) -> Stream:
     one failed (RFC 8305, "happy eyeballs"). Raises NotReady: the causes of names, `refused`,
     `unreachable`, `connect-timeout`, `local`.
     """
-    return connect_any(attempt.addresses(host), port, attempt)
+    return connect_any(host, attempt.addresses(host), port, attempt)
 
 
-def connect_any(addresses: tuple[str, ...], port: int, attempt: Attempt) -> Stream:
-    """As `connect`, to addresses that are known."""
+def connect_any(host: str, addresses: tuple[str, ...], port: int, attempt: Attempt) -> Stream:
+    """As `connect`, to addresses of the host that are known."""
     pending: dict[net.Socket, str] = {}
     failures: list[tuple[str, str]] = []
     untried = list(addresses)
@@ -355,11 +363,12 @@ def connect_any(addresses: tuple[str, ...], port: int, attempt: Attempt) -> Stre
         while (now := net.monotonic()) < attempt.deadline:
             if untried and (now >= next_start or not pending):
                 address = untried.pop(0)
+                peer = attempt.told(host, address, port)
                 next_start = now + NEXT_ADDRESS
                 try:
-                    pending[net.start_connecting(address, port)] = address
+                    pending[net.start_connecting(address, port)] = peer
                 except OSError as error:
-                    failures.append(_failure(address, port, error.errno or 0))
+                    failures.append(_failure(peer, error.errno or 0))
                     next_start = now
                 continue
             if not pending:
@@ -367,17 +376,17 @@ def connect_any(addresses: tuple[str, ...], port: int, attempt: Attempt) -> Stre
             until = min(attempt.deadline, next_start) if untried else attempt.deadline
             events = net.wait((), pending, until)
             for sock in [sock for sock in pending if sock.fileno() in events]:
-                address = pending.pop(sock)
+                peer = pending.pop(sock)
                 code = _outcome(sock)
                 if code == 0:
-                    return Stream(sock, _shown(address, port), attempt)
+                    return Stream(sock, peer, attempt)
                 sock.close()
-                failures.append(_failure(address, port, code))
+                failures.append(_failure(peer, code))
                 next_start = now
     finally:
         for sock in pending:
             sock.close()
-    raise _not_connected(port, list(pending.values()), failures, attempt)
+    raise _not_connected(list(pending.values()), failures, attempt)
 
 
 def _outcome(sock: net.Socket) -> int:
@@ -424,27 +433,22 @@ def _unix_failure(path: str, error: OSError) -> tuple[str, str, str]:
     return "local", f"{path} cannot be connected to: {os.strerror(code) if code else error}", ""
 
 
-def _shown(address: str, port: int) -> str:
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-
-
-def _failure(address: str, port: int, code: int) -> tuple[str, str]:
+def _failure(peer: str, code: int) -> tuple[str, str]:
     cause, words = net.why(code)
     if code in (errno.ECONNRESET, errno.EPIPE):
         # What is not accepted is refused: it was accepted, and reset before we looked. It is EPIPE where
         # an orderly close came before the reset.
         words = "accepted the connection, then reset it"
-    return cause, f"{_shown(address, port)} {words}"
+    return cause, f"{peer} {words}"
 
 
 def _not_connected(
-    port: int, silent: list[str], failures: list[tuple[str, str]], attempt: Attempt
+    silent: list[str], failures: list[tuple[str, str]], attempt: Attempt
 ) -> NotReady:
     told = [text for _, text in failures]
     causes = [cause for cause, _ in failures]
     if silent:
-        several = ", ".join(_shown(address, port) for address in silent)
-        told.append(f"{several} did not answer within {attempt.limit()}")
+        told.append(f"{', '.join(silent)} did not answer within {attempt.limit()}")
         causes.append("connect-timeout")
     if not causes:
         return blocked("connect-timeout", f"no time was left to connect within {attempt.limit()}")

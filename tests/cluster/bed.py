@@ -217,6 +217,8 @@ def normal(log: str) -> list[str]:
     """The lines of a gate's log without their times; what differs each time is written the same."""
     alike = {
         r"\b10(\.\d+){3}\b": "10.0.0.1",
+        # Which of several hosts it was.
+        r"-\d+(\.\S+ \(10\.0\.0\.1:)": r"-0\1",
         r"after (\d+ min( \d+ s)?|[\d.]+ s)": "after 1.0 s",
         r"\d+ s behind": "0 s behind",
     }

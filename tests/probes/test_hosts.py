@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from service_precheck import net, target
+from service_precheck import net, schemes, target
 from service_precheck.codecs import hosts
 from service_precheck.dns import Names
 from service_precheck.errors import NotReady, blocked
 from service_precheck.model import Verdict, ready
 from service_precheck.options import Target
 from service_precheck.stream import Attempt
+from tests.bed.ports import free_port
+from tests.probes.conftest import Ask
+
+SEVERAL = [name for name in schemes.BUILT_IN if schemes.load(name).form == "hosts"]  # type: ignore[union-attr]
 
 
 def three() -> tuple[Target, Attempt]:
@@ -82,7 +86,8 @@ def test_what_tells_most(causes: tuple[str, ...], telling: tuple[str, ...], caus
     obstacles = [Verdict(one, f"{one} it is", hint=f"mend {one}") for one in causes]
     verdict = hosts.together(obstacles, telling).verdict
     assert (verdict.cause, verdict.hint) == (cause, f"mend {cause}")
-    assert sorted(verdict.seen.split("; ")) == sorted(one.seen for one in obstacles)
+    others = [one for one in causes if one != cause]
+    assert verdict.seen == "; ".join(f"{one} it is" for one in (cause, *others))
 
 
 def test_each_sentence_once() -> None:
@@ -91,3 +96,21 @@ def test_each_sentence_once() -> None:
     beside = [Verdict("no-leader", "nobody leads"), same]
     verdict = hosts.together([same, same], ("no-leader",), beside).verdict
     assert verdict == Verdict("refused", "it is gone; nobody leads")
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_each_is_told_by_its_name(name: str, ask: Ask) -> None:
+    """Of several hosts the name as it is written stands before the address; an address has none."""
+    one, other = free_port(), free_port()
+    seen = ask(f"{name}://localhost:{one},127.0.0.2:{other}").seen
+    assert f"localhost (127.0.0.1:{one}) refused the connection" in seen
+    assert f"127.0.0.2:{other} refused the connection" in seen.split("; ")
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_one_is_told_by_its_address(name: str, ask: Ask) -> None:
+    """The name of the one host stands before the sentence already."""
+    port = free_port()
+    seen = ask(f"{name}://localhost:{port}").seen
+    assert f"127.0.0.1:{port} refused the connection" in seen.split("; ")
+    assert "localhost" not in seen

@@ -233,7 +233,7 @@ def test_settle_keeps_a_greeting_and_is_content_with_silence(
 def test_one_dead_address_does_not_hold_up_the_others(enter: Enter) -> None:
     """RFC 8305: a refused address is passed at once, a silent one after a quarter second."""
     good = enter(Server(echo, host="127.0.0.3"))
-    with stream.connect_any(("127.0.0.2", "127.0.0.3"), good.port, attempt()) as here:
+    with stream.connect_any("here", ("127.0.0.2", "127.0.0.3"), good.port, attempt()) as here:
         assert here.peer == f"127.0.0.3:{good.port}"
 
 
@@ -245,7 +245,7 @@ def test_a_silent_address_is_overtaken(enter: Enter) -> None:
 
     def reach() -> float:
         bounds = attempt(30)
-        with stream.connect_any(("10.53.0.3", "10.53.0.2"), server.port, bounds) as here:
+        with stream.connect_any("here", ("10.53.0.3", "10.53.0.2"), server.port, bounds) as here:
             assert here.peer == f"10.53.0.2:{server.port}"
         return net.monotonic() - bounds.started
 
@@ -256,15 +256,32 @@ def test_every_address_that_failed_is_told(enter: Enter) -> None:
     """The sentence names each address with its own obstacle; the telling cause goes first."""
     full = enter(Full())
     bounds = attempt(0.5)
-    seen = verdict(lambda: stream.connect_any(("127.0.0.2", "127.0.0.1"), full.port, bounds))
+    seen = verdict(
+        lambda: stream.connect_any("here", ("127.0.0.2", "127.0.0.1"), full.port, bounds)
+    )
     assert seen.cause == "refused"
     assert f"127.0.0.2:{full.port} refused the connection" in seen.seen
     assert f"127.0.0.1:{full.port} did not answer within 0.5 s" in seen.seen
 
 
+def test_of_several_hosts_each_is_told_by_its_name(enter: Enter) -> None:
+    """The name as it is written stands before each of its addresses, in whatever is said of them."""
+    full = enter(Full())
+    bounds = attempt(0.5)
+    bounds.several = True
+    share = bounds.part(1)
+    seen = verdict(lambda: stream.connect_any("db", ("127.0.0.2", "127.0.0.1"), full.port, share))
+    assert seen.seen == (
+        f"db (127.0.0.2:{full.port}) refused the connection; "
+        f"db (127.0.0.1:{full.port}) did not answer within 0.5 s"
+    )
+    assert bounds.anew().told("db", "fd00::1", 80) == "db ([fd00::1]:80)"
+    assert bounds.told("fd00::1", "fd00::1", 80) == "[fd00::1]:80"
+
+
 def test_an_attempt_without_time_says_so() -> None:
     """Where the look-up took all the time there was, no address is blamed."""
-    seen = verdict(lambda: stream.connect_any(("127.0.0.1",), 1, attempt(-1)))
+    seen = verdict(lambda: stream.connect_any("here", ("127.0.0.1",), 1, attempt(-1)))
     assert seen.cause == "connect-timeout"
     assert seen.seen.startswith("no time was left to connect")
 
@@ -288,7 +305,7 @@ def test_fault_10_no_descriptor_left_is_ours(enter: Enter) -> None:
                 held.append(os.open("/dev/null", os.O_RDONLY))
             except OSError:
                 break
-        seen = verdict(lambda: stream.connect_any(("127.0.0.1",), server.port, attempt()))
+        seen = verdict(lambda: stream.connect_any("here", ("127.0.0.1",), server.port, attempt()))
         unix = verdict(lambda: stream.connect_unix("/nowhere", attempt()))
     finally:
         for each in held:
@@ -296,7 +313,9 @@ def test_fault_10_no_descriptor_left_is_ours(enter: Enter) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert (seen.cause, unix.cause) == ("local", "local")
     assert "Too many open files" in seen.seen
-    with stream.connect_any(("fe80::1%nowhere", "127.0.0.1"), server.port, attempt()) as here:
+    with stream.connect_any(
+        "here", ("fe80::1%nowhere", "127.0.0.1"), server.port, attempt()
+    ) as here:
         assert here.peer == server.address
 
 
@@ -307,10 +326,10 @@ def test_no_descriptor_is_left_after_any_of_it(enter: Enter) -> None:
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
         with pytest.raises(NotReady):
-            stream.connect_any(("127.0.0.1", "127.0.0.2"), bad.port, attempt())
+            stream.connect_any("here", ("127.0.0.1", "127.0.0.2"), bad.port, attempt())
         with pytest.raises(NotReady):
-            stream.connect_any(("127.0.0.1",), full.port, attempt(0.1))
-        stream.connect_any(("127.0.0.2", "127.0.0.1"), good.port, attempt()).close()
+            stream.connect_any("here", ("127.0.0.1",), full.port, attempt(0.1))
+        stream.connect_any("here", ("127.0.0.2", "127.0.0.1"), good.port, attempt()).close()
     assert all(connection.ended.wait(10) for connection in good.connections)
     assert len(os.listdir("/proc/self/fd")) <= before
 
@@ -329,7 +348,10 @@ def test_a_socket_that_meets_itself_is_refused(monkeypatch: pytest.MonkeyPatch) 
         return here
 
     monkeypatch.setattr(net, "start_connecting", from_that_port)
-    assert verdict(lambda: stream.connect_any(("127.0.0.1",), port, attempt())).cause == "refused"
+    assert (
+        verdict(lambda: stream.connect_any("here", ("127.0.0.1",), port, attempt())).cause
+        == "refused"
+    )
 
 
 def test_unix_sockets_carry_the_same_conversation(

@@ -177,6 +177,13 @@ def test_another_server_is_asked(enter: Enter, ask: Ask) -> None:
         assert one in verdict.seen
 
 
+def test_a_server_is_told_by_its_name(enter: Enter, ask: Ask) -> None:
+    """Of several hosts the name as it is written stands before the address, what the server is behind it."""
+    good = enter(Server(server(b"Mode: leader\n", opened(), 0)))
+    verdict = ask(f"zookeeper://localhost:{good.port},127.0.0.2:{free_port()}")
+    assert verdict.seen == f"localhost ({good.address}, leader) keeps a session"
+
+
 def test_an_answer_without_an_end(ask: Ask) -> None:
     """What is said counts, though the server does not close: 3.8 may fail on that while it starts."""
 

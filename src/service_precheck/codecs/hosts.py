@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 def in_turn(target: Target, attempt: Attempt) -> Iterator[tuple[str, int, Attempt]]:
     """Each host and its port, with its share of the time that is left."""
+    attempt.several = len(target.hosts) > 1
     for asked, (host, port) in enumerate(target.hosts):
         yield host, port, attempt.part(len(target.hosts) - asked)
 
@@ -51,7 +52,8 @@ def first(
 def together(
     obstacles: Sequence[Verdict], telling: Sequence[str], beside: Sequence[Verdict] = ()
 ) -> NotReady:
-    """The exception for several obstacles: the cause of the one that tells most, and all that was seen.
+    """The exception for several obstacles: the cause of the one that tells most, and all that was seen, that
+    first: a verdict's sentence is bounded.
 
     The causes in `telling` tell most, the first of them before the next; of all others what was seen of a
     host, and not what stands between. What was seen `beside` says nothing of the cause.
@@ -62,5 +64,5 @@ def together(
         return telling.index(str(one.cause)) if known else len(telling), not one.definite
 
     most = min(obstacles, key=rank)
-    seen = "; ".join(dict.fromkeys(one.seen for one in (*obstacles, *beside)))
+    seen = "; ".join(dict.fromkeys(one.seen for one in (most, *obstacles, *beside)))
     return NotReady(most.but(seen=seen))

@@ -35,6 +35,7 @@ _FINAL = ("auth-refused", "unsupported", "missing-object")
 def probe(target: Target, attempt: Attempt) -> Verdict:
     """Ready when a server serves as what is asked for, and takes the login if there is one."""
     wish = Wish(target)
+    attempt.several = len(wish.named) > 1
     waiting = list(wish.named)
     asked: set[Place] = set()
     found: list[Member] = []

@@ -73,7 +73,7 @@ def probe(target: Target, attempt: Attempt) -> Verdict:
 
 
 def _talk_to(address: str, port: int, target: Target, attempt: Attempt) -> Verdict:
-    with stream.connect_any((address,), port, attempt) as connection:
+    with stream.connect_any(target.host, (address,), port, attempt) as connection:
         return _talk(target, connection, attempt)
 
 

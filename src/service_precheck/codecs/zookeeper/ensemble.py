@@ -5,7 +5,6 @@ from __future__ import annotations
 from ... import net, stream
 from ...access import tls_settings, wants_tls
 from ...errors import NotReady, blocked
-from ...options import place
 from . import session, words
 
 TYPE_CHECKING = False
@@ -29,23 +28,29 @@ _HINTS = {
 
 
 class Server:
-    """One address of a host. `mode` is what the server says it is, empty as long as that is unknown."""
+    """One address of a host. `peer` is what it is called, `mode` what it says it is, empty as long as that
+    is unknown."""
 
-    __slots__ = ("address", "host", "mode", "port")
+    __slots__ = ("address", "host", "mode", "peer", "port")
 
-    def __init__(self, host: str, address: str, port: int) -> None:
+    def __init__(self, host: str, address: str, port: int, peer: str) -> None:
         self.host = host
         self.address = address
         self.port = port
+        self.peer = peer
         self.mode = ""
 
     def __str__(self) -> str:
-        where = place(self.address, self.port)
-        return f"{where} ({self.mode})" if self.mode else where
+        """For people: `10.0.0.9:2181 (leader)`, `zk-0.zk (10.0.0.9:2181, leader)`."""
+        if not self.mode:
+            return self.peer
+        if self.peer.endswith(")"):
+            return f"{self.peer[:-1]}, {self.mode})"
+        return f"{self.peer} ({self.mode})"
 
     def connect(self, target: Target, attempt: Attempt) -> Stream:
         """A connection to it, in TLS where the target asks for that. Raises NotReady."""
-        connection = stream.connect_any((self.address,), self.port, attempt)
+        connection = stream.connect_any(self.host, (self.address,), self.port, attempt)
         if wants_tls(target):
             try:
                 connection.upgrade(tls_settings(target), self.host)
@@ -72,6 +77,7 @@ def servers(target: Target, attempt: Attempt, obstacles: list[Verdict]) -> list[
     Why a host has none goes to the `obstacles`.
     """
     found: dict[tuple[str, int], Server] = {}
+    attempt.several = len(target.hosts) > 1
     for looked_up, (host, port) in enumerate(target.hosts):
         try:
             addresses = attempt.part(len(target.hosts) - looked_up + 1).addresses(host)
@@ -82,7 +88,8 @@ def servers(target: Target, attempt: Attempt, obstacles: list[Verdict]) -> list[
         for address in addresses:
             # A server may have an address of each family, and is one voter.
             if not target.number("voters") or net.family_of(address) == family:
-                found.setdefault((address, port), Server(host, address, port))
+                peer = attempt.told(host, address, port)
+                found.setdefault((address, port), Server(host, address, port, peer))
     return list(found.values())
 
 
