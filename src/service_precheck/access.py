@@ -6,6 +6,7 @@ What they mean is the same everywhere; how a login is spoken is each protocol's 
 from __future__ import annotations
 
 from .model import keep_secret
+from .net import stamp
 from .options import COUNT, FLAG, PATH, TEXT, Kind, Option, Target, Wrong, choice
 
 TYPE_CHECKING = False
@@ -118,6 +119,25 @@ def tls_settings(target: Target, alpn: str = "") -> Settings:
         target.flag("insecure"),
         not named,
     )
+
+
+# Files that could be used, by their paths, and what told them from others.
+_usable: dict[tuple[str, ...], tuple[object, ...]] = {}
+
+
+def try_tls_files(target: Target) -> None:
+    """See that the files about TLS that a target names can be used, whoever can be reached. They are read
+    again when they have changed, since they rotate. Raises NotReady (`local`)."""
+    if not any(name in ("ca", "cert") for name, _ in target.given):
+        return
+    paths = tuple(target.text(name) for name in ("ca", "cert", _cert_key(target)))
+    stamps = tuple(map(stamp, paths))
+    if _usable.get(paths) != stamps:
+        from .tls import Settings, context_of
+
+        # Of anybody: the system's own certificates are not read.
+        context_of(Settings(ca=paths[0], cert=paths[1], key=paths[2], insecure=True))
+        _usable[paths] = stamps
 
 
 def wants_tls(target: Target) -> bool:

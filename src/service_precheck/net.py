@@ -48,6 +48,7 @@ __all__ = [
     "os",
     "readable",
     "spawn",
+    "stamp",
     "start_connecting",
     "udp",
     "wait",
@@ -272,6 +273,16 @@ def wait(
 def readable(sock: Socket, deadline: float) -> bool:
     """Whether the socket has something to read (an end or an error counts) by the deadline."""
     return bool(wait((sock,), (), deadline))
+
+
+def stamp(path: str) -> object:
+    """What tells a file from another one at the same path, or from itself before a change; None if there is
+    none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ino, status.st_size
 
 
 def accepts(descriptor: int) -> bool:

@@ -7,7 +7,7 @@ changes a place.
 from __future__ import annotations
 
 from .model import Verdict
-from .net import os
+from .net import stamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -117,12 +117,7 @@ class Leaf:
             if isinstance(value, str) and (name.endswith("-file") or name in ("cert", key)):
                 # Of a header or a field of metadata the name stands before its file.
                 named = name in ("header-file", "metadata-file")
-                path = value.partition("=")[2] if named else value
-                try:
-                    status = os.stat(path)
-                    stamps.append((status.st_mtime_ns, status.st_ino, status.st_size))
-                except OSError:
-                    stamps.append(None)
+                stamps.append(stamp(value.partition("=")[2] if named else value))
         return tuple(stamps)
 
 

@@ -136,7 +136,7 @@ class Channel:
         self._outgoing = _ssl.MemoryBIO()
         seen: set[int] = set()
         self._seen = seen
-        context = _context(settings)
+        context = context_of(settings)
         # It holds nothing but the set: a circle through the library's objects is never collected.
         context._msg_callback = lambda *what: _notice(seen, *what)  # type: ignore[attr-defined]  # noqa: SLF001
         self._talk = context._wrap_bio(  # type: ignore[attr-defined]  # noqa: SLF001
@@ -301,7 +301,8 @@ def _notice(seen: set[int], *what: object) -> None:
         seen.add(message)
 
 
-def _context(settings: Settings) -> _ssl._SSLContext:
+def context_of(settings: Settings) -> _ssl._SSLContext:
+    """What the library makes of settings, its files read anew. Raises NotReady (`local`)."""
     context = _ssl._SSLContext(_ssl.PROTOCOL_TLS_CLIENT)  # noqa: SLF001
     context.minimum_version = _TLS_1_2
     # As `ssl` sets them: no compression, and no error for a peer that ends without a goodbye.

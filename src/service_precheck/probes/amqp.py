@@ -16,7 +16,7 @@ frees it is a heartbeat that cannot be sent, so short ones are agreed upon.
 from __future__ import annotations
 
 from .. import net, stream
-from ..access import tls_settings
+from ..access import tls_settings, try_tls_files
 from ..codecs.amqp import login as amqp_login
 from ..codecs.amqp import wire
 from ..codecs.amqp.options import OPTIONS, QUERY, TLS_ONLY, check, vhost
@@ -40,6 +40,7 @@ PATIENCE, LINGER = 0.2, 0.002
 def probe(target: Target, attempt: Attempt) -> Verdict:
     """Ready when the login is taken, the virtual host opened, and all that is named is there."""
     assert target.port is not None
+    try_tls_files(target)
     login = amqp_login.chosen(target)
     named = [(kind, name) for kind in ("queue", "exchange") for name in target.texts(kind)]
     with stream.connect(target.host, target.port, attempt) as connection:

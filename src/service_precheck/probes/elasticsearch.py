@@ -21,6 +21,7 @@ from ..access import (
     check_login,
     check_tls_choice,
     tls_settings,
+    try_tls_files,
     wants_tls,
 )
 from ..codecs.elasticsearch.api import ask, login, quoted
@@ -57,6 +58,7 @@ _OPTIONS = (
 
 def probe(target: Target, attempt: Attempt) -> Verdict:
     """Ready when master, nodes, shards and indexes are there as the options want them."""
+    try_tls_files(target)
     extra = login(target)
     names = target.texts("index")
     told = []

@@ -9,7 +9,7 @@ passes through the cluster's log, and checks the password with bcrypt, some 0.1 
 from __future__ import annotations
 
 from .. import stream
-from ..access import tls_settings, wants_tls
+from ..access import tls_settings, try_tls_files, wants_tls
 from ..codecs import etcd, grpc, hosts
 from ..codecs.etcd_options import OPTIONS, check
 from ..codecs.grpc import Refused
@@ -32,6 +32,7 @@ _TELLING = ("no-quorum", "no-leader", "starting", "not-ready", "overloaded", "no
 
 def probe(target: Target, attempt: Attempt) -> Verdict:
     """Ready when one of the hosts, or with `member` each of them, answers a linearizable read."""
+    try_tls_files(target)
     if target.flag("member"):
         return _each(target, attempt)
     _, told = hosts.first(

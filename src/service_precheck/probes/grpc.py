@@ -8,7 +8,7 @@ GOAWAY. Costs the server one connection and that call, which most answer out of 
 from __future__ import annotations
 
 from .. import stream
-from ..access import TLS_OPTIONS, tls_settings
+from ..access import TLS_OPTIONS, tls_settings, try_tls_files
 from ..codecs import grpc, protobuf
 from ..codecs.grpc_options import OPTIONS, check, metadata
 from ..errors import NotReady, blocked
@@ -29,6 +29,7 @@ _STATES = ("UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN")
 def probe(target: Target, attempt: Attempt) -> Verdict:
     """Ready when the health service answers SERVING for `service`."""
     assert target.port is not None
+    try_tls_files(target)
     secure = target.scheme.name == "grpcs"
     fields = metadata(target)
     service = target.text("service")

@@ -10,7 +10,7 @@ target names and to no other, whatever a redirect says. `HTTP_PROXY` and its kin
 from __future__ import annotations
 
 from .. import net, stream
-from ..access import TLS_OPTIONS, tls_settings
+from ..access import TLS_OPTIONS, tls_settings, try_tls_files
 from ..codecs import http1
 from ..codecs.http.options import HARMLESS, OPTIONS, check, proxy_place, write_status
 from ..codecs.http1 import Place
@@ -33,6 +33,7 @@ MOST_READ, LINGER = 65_536, 0.02
 def probe(target: Target, attempt: Attempt) -> Verdict:
     """Ready when the page answers with an expected status, and holds what it should."""
     assert target.port is not None
+    try_tls_files(target)
     query = f"?{target.query}" if target.query else ""
     place = first = Place(target.scheme.name, target.host, target.port, target.path + query)
     method = target.text("method")

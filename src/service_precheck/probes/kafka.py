@@ -9,6 +9,7 @@ each leader of a topic for where its partitions end (ListOffsets), else one brok
 
 from __future__ import annotations
 
+from ..access import try_tls_files
 from ..codecs.kafka import wire
 from ..codecs.kafka.entry import MECHANISMS, Entry
 from ..codecs.kafka.fault import check_cluster, check_topic, counted, trouble, unreached
@@ -36,6 +37,7 @@ MOST_FAILED = 8
 
 def probe(target: Target, attempt: Attempt) -> Verdict:
     """Ready when what a client does first works: to find the brokers, and to reach those it needs."""
+    try_tls_files(target)
     entry = Entry(target)
     with entry.begin(attempt) as talk:
         if talk.locked:

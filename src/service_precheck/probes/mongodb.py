@@ -11,7 +11,7 @@ configuration has for them, as they do for the drivers, and members that it list
 from __future__ import annotations
 
 from .. import net, stream
-from ..access import tls_settings
+from ..access import tls_settings, try_tls_files
 from ..codecs.mongodb import member as members
 from ..codecs.mongodb.member import Member, Place, serving
 from ..codecs.mongodb.options import OPTIONS, QUERY, Wish, check
@@ -34,6 +34,7 @@ _FINAL = ("auth-refused", "unsupported", "missing-object")
 
 def probe(target: Target, attempt: Attempt) -> Verdict:
     """Ready when a server serves as what is asked for, and takes the login if there is one."""
+    try_tls_files(target)
     wish = Wish(target)
     attempt.several = len(wish.named) > 1
     waiting = list(wish.named)

@@ -12,6 +12,7 @@ password, is let be refused, which proves that logins are served and is counted 
 from __future__ import annotations
 
 from .. import net, stream
+from ..access import try_tls_files
 from ..codecs.mysql.login import LOGINS, Login, be_refused
 from ..codecs.mysql.options import NEED_LOGIN, OPTIONS, check, database, tls_mode
 from ..codecs.mysql.wire import Conversation, Refusal
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 def probe(target: Target, attempt: Attempt) -> Verdict:
     """Ready when the server takes the login, and is and has what the options ask for."""
+    try_tls_files(target)
     user = target.text("user") or target.user
     password = ""
     if user:

@@ -13,6 +13,7 @@ the server, or by the question for a password, upon which it is left alone. It l
 from __future__ import annotations
 
 from .. import net, stream
+from ..access import try_tls_files
 from ..codecs.postgresql import login, state
 from ..codecs.postgresql.options import (
     OPTIONS,
@@ -43,6 +44,7 @@ BEHIND = "a pooler such as pgbouncer accepts for a server that is down: look beh
 
 def probe(target: Target, attempt: Attempt) -> Verdict:
     """Ready when the login holds, a query is answered, and what the options ask for is so."""
+    try_tls_files(target)
     tls = tls_of(target)
     try:
         return _ask(target, attempt, tls)

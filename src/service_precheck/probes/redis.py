@@ -13,7 +13,7 @@ where a primary is asked for. There is no goodbye: QUIT is deprecated, and clien
 from __future__ import annotations
 
 from .. import stream
-from ..access import TLS_OPTIONS_BESIDE_KEY, tls_settings
+from ..access import TLS_OPTIONS_BESIDE_KEY, tls_settings, try_tls_files
 from ..codecs.redis.options import OPTIONS, check, database_number
 from ..codecs.redis.resp import Client, Refusal
 from ..errors import NotReady, blocked
@@ -30,6 +30,7 @@ MOST_HOPS = 3
 
 def probe(target: Target, attempt: Attempt) -> Verdict:
     """Ready when the server, or the primary that a sentinel names, answers and is what is asked for."""
+    try_tls_files(target)
     name = target.text("sentinel")
     with _connect(target, attempt) as connection:
         server = _client(target, connection, target.host)

@@ -7,7 +7,7 @@ Costs the server one handshake: about a millisecond of its processor.
 from __future__ import annotations
 
 from .. import net, stream
-from ..access import TLS_OPTIONS, check_tls, tls_settings
+from ..access import TLS_OPTIONS, check_tls, tls_settings, try_tls_files
 from ..model import Verdict, ready
 from ..options import Scheme, Target
 
@@ -23,6 +23,7 @@ LEAST_LOOK = 0.025
 def probe(target: Target, attempt: Attempt) -> Verdict:
     """Ready when the handshake is done and the certificate holds for as long as is asked for."""
     assert target.port is not None
+    try_tls_files(target)
     with stream.connect(target.host, target.port, attempt) as connection:
         began = net.monotonic()
         session = connection.upgrade(tls_settings(target), target.host)

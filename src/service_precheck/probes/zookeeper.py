@@ -12,6 +12,7 @@ ensemble two writes, where the session begins and where it ends, however many se
 
 from __future__ import annotations
 
+from ..access import try_tls_files
 from ..codecs import hosts
 from ..codecs.zookeeper.ensemble import Keeping, Server, servers
 from ..codecs.zookeeper.options import OPTIONS, check, znode
@@ -31,6 +32,7 @@ NEXT_SESSION = 0.5
 
 def probe(target: Target, attempt: Attempt) -> Verdict:
     """Ready when a server, or `voters` of them, keep a session, and the znode is there."""
+    try_tls_files(target)
     obstacles: list[Verdict] = []
     refusals: list[Verdict] = []
     serving: list[Server] = []
