@@ -153,6 +153,11 @@ class Stream:
             self._fill(what or f"{count} bytes")
         return self._taken(count)
 
+    def pass_over(self, count: int, what: str) -> None:
+        """As `read_exactly`, and keep nothing."""
+        while count:
+            count -= len(self.read_exactly(min(count, CHUNK), what))
+
     def read_until(self, mark: bytes, most: int = MOST_BUFFERED, what: str = "") -> bytes:
         """All up to and with `mark`; `what` calls it by name for people.
 

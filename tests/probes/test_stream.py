@@ -7,6 +7,7 @@ import resource
 import select
 import socket
 import time
+import tracemalloc
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -166,6 +167,22 @@ def test_a_mark_beyond_the_bound_is_not_found(enter: Enter, connect: Connect) ->
     """What comes in one piece with the mark behind the bound is too long all the same."""
     here = connect(enter(Server(say(b"x" * 100 + b"\n"))))
     assert verdict(lambda: here.read_until(b"\n", 50)).cause == "protocol"
+
+
+def test_what_is_passed_over_is_not_kept(enter: Enter, connect: Connect) -> None:
+    """However much it is, it takes the room of a piece; what comes behind it is read as ever."""
+    size = 4 << 20
+    here = connect(enter(Server(say(b"x" * size + b"rest", then=close))))
+    tracemalloc.start()
+    try:
+        here.pass_over(size, "a row")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < size // 4
+    here.pass_over(0, "nothing")
+    assert here.read_exactly(4) == b"rest"
+    assert verdict(lambda: here.pass_over(9, "a row")).seen.endswith("before it sent a row")
 
 
 def test_ends_before_their_time_are_named(enter: Enter, connect: Connect) -> None:

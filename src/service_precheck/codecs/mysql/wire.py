@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from ...errors import NotReady, blocked
 from ...model import Frozen, printable
-from ...stream import CHUNK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -285,9 +284,7 @@ class Conversation:
     def _pass_over(self, size: int) -> None:
         """Read a packet, and what it goes on in, and keep nothing."""
         while True:
-            left = size
-            while left > 0:
-                left -= len(self._stream.read_exactly(min(left, CHUNK), "the whole row"))
+            self._stream.pass_over(size, "the whole row")
             if size < FULL:
                 return
             size = self._header()

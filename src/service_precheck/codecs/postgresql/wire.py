@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from ...errors import NotReady, blocked
 from ...model import printable
-from ...stream import CHUNK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,7 +110,7 @@ class Conversation:
             if length > MOST:
                 if kind != b"D" or length > MOST_ROW:
                     raise self.odd(f"a message of {length} bytes")
-                self._pass_over(length)
+                self.stream.pass_over(length, "the whole row")
                 return kind, bytes(2)
             body = self.stream.read_exactly(length, "a whole answer")
             if kind == b"S":
@@ -183,11 +182,6 @@ class Conversation:
     def odd(self, what: str, hint: str = "") -> NotReady:
         """The exception for an answer that breaks the protocol."""
         return blocked("protocol", f"{self.stream.peer} sent {what}", hint)
-
-    def _pass_over(self, length: int) -> None:
-        while length > 0:
-            piece = self.stream.read_exactly(min(length, CHUNK), "the whole row")
-            length -= len(piece)
 
     def _error(self, length: bytes) -> ServerError:
         """The ErrorResponse that follows its length."""

@@ -125,12 +125,7 @@ def _read_packet(connection: Stream, what: str) -> bytes:
     if not 0 <= length <= MOST:
         raise blocked("protocol", f"{connection.peer} announces {what} of {length} bytes")
     kept = connection.read_exactly(min(length, _KEPT), what)
-    left = length - len(kept)
-    while left:
-        got = connection.read_some(left)
-        if not got:
-            raise blocked("closed-early", f"{connection.peer} closed the connection within {what}")
-        left -= len(got)
+    connection.pass_over(length - len(kept), what)
     return kept
 
 
