@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # What etcd's own health check reads; it need not exist.
 _ANY_KEY = "health"
 # Any other member would say the same.
-_OF_THE_CLUSTER = ("alarm", "auth-required", "auth-refused", "forbidden", "missing-object", "local")
+_OF_THE_CLUSTER = ("alarm", "auth-required", "auth-refused", "forbidden", "missing-object")
 # Of several members that do not serve, the one that knows most of why.
 _TELLING = ("no-quorum", "no-leader", "starting", "not-ready", "overloaded", "no-reply")
 
