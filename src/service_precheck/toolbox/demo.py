@@ -21,14 +21,14 @@ from pathlib import Path
 
 from ..model import seconds
 from ..options import DURATION, Wrong
-from . import INTERRUPTED, MISTAKE
+from . import MISTAKE
 from .demo_certificates import AUTHORITY, KEY, RIGHT, WRONG
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from types import FrameType, TracebackType
-    from typing import NoReturn, Self
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+    from typing import Self
 
 LASTS = 14.0
 PURPOSE = f"""\
@@ -205,16 +205,21 @@ def run(arguments: list[str], environment: Mapping[str, str]) -> int:
             sys.stderr.write(f"precheck demo: {word!r} is not for a demo; --duration TIME is\n")
             return MISTAKE
         duration = value
-    signal.signal(signal.SIGTERM, _end)
+    # Noted, and heeded between two looks at the gate: in the middle of its start it would be left behind.
+    signals: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: signals.append(number))
     with (
         tempfile.TemporaryDirectory(prefix="demo-") as folder,
         World(Path(folder)) as world,
     ):
-        return show(world, duration, environment)
+        return show(world, duration, environment, signals)
 
 
-def show(world: World, duration: float, environment: Mapping[str, str]) -> int:
-    """Let the world grow and the gate wait for it; give the gate's exit status."""
+def show(
+    world: World, duration: float, environment: Mapping[str, str], signals: Sequence[int]
+) -> int:
+    """Let the world grow and the gate wait for it, until one of `signals` came; give the gate's exit status."""
     targets = world.targets()
     # The time limit is for a demo that was killed and cannot end its gate.
     words = ["--timeout", f"{duration + 60:g}s", *targets]
@@ -233,15 +238,13 @@ def show(world: World, duration: float, environment: Mapping[str, str]) -> int:
         [sys.executable, "-IS", "-c", GATE, package, *words, "--termination-log", none], env=clean
     )
     threading.Thread(target=world.grow, args=(duration,), daemon=True).start()
-    try:
-        # In slices: a signal just before a wait is heard only after it.
-        while (status := gate.poll()) is None:
-            time.sleep(0.05)
-    except KeyboardInterrupt:
-        _stop(gate, signal.SIGINT)
-        return INTERRUPTED
-    finally:
-        _stop(gate, signal.SIGTERM)
+    # In slices: a signal just before a wait is heard only after it.
+    while gate.poll() is None and not signals:
+        time.sleep(0.05)
+    if signals:
+        _stop(gate, signals[0])
+        return 128 + signals[0]
+    status = gate.returncode
     late = time.monotonic() - world.complete
     if status == 0 and world.complete:
         print(
@@ -261,7 +264,3 @@ def _stop(gate: subprocess.Popen[bytes], number: int) -> None:
         except subprocess.TimeoutExpired:
             gate.kill()
             gate.wait()
-
-
-def _end(number: int, _frame: FrameType | None) -> NoReturn:
-    raise SystemExit(128 + number)
