@@ -24,8 +24,7 @@ ROWS = (
     *map(str, range(37, 47)),
     *("46b", "46c"),
     *map(str, range(47, 53)),
-    *map(str, range(58, 66)),
-    *("67", "68"),
+    *map(str, range(58, 69)),
 )
 
 _NUMBER = r"\d+[b-e]?\b"

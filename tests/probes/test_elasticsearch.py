@@ -18,6 +18,7 @@ from service_precheck.errors import NotReady, OperatorError
 from service_precheck.model import CAUSES
 from service_precheck.options import Target
 from tests.bed.pages import ScriptedHTTP, later, page
+from tests.bed.tls import TLS, Authority
 from tests.probes.conftest import Ask
 
 HEALTH = {
@@ -70,16 +71,40 @@ def test_one_request(pages: ScriptedHTTP, ask: Ask) -> None:
 def test_logins(
     login: str, rest: str, sent: str, pages: ScriptedHTTP, tmp_path: Path, ask: Ask
 ) -> None:
-    """A user, an API key or a token is sent with each request; a 401 to it is a refused login."""
+    """A user, an API key or a token is sent with each question; a 401 to it is a refused login."""
     secret = tmp_path / "secret"
     secret.write_text("s3cret-word\n")
     text = f"elasticsearch://{login}127.0.0.1:{pages.port}{rest.format(secret=secret)}"
-    pages.on("*", says(HEALTH), exception("security_exception", "no: s3cret-word", 401))
+    denied = exception("security_exception", "no: s3cret-word", 401)
+    pages.on("*", page(), says(HEALTH), page(), denied)
     assert ask(text).ready
-    assert pages.requests[0].header("Authorization") == sent
+    assert pages.requests[-1].header("Authorization") == sent
     refused = ask(text)
     assert refused.cause == "auth-refused"
     assert "s3cret-word" not in refused.seen
+
+
+def test_a_login_in_plain_text(pages: ScriptedHTTP, authority: Authority, ask: Ask) -> None:
+    """It goes to who has answered a question without it, whatever the answer; in TLS it goes at once."""
+    pages.on("*", page(405), says(HEALTH))
+    assert ask(f"elasticsearch://me:s3cret-word@127.0.0.1:{pages.port}").ready
+    first, second = pages.requests
+    assert (first.method, first.header("Authorization")) == ("OPTIONS", None)
+    assert second.header("Authorization") is not None
+    with ScriptedHTTP(tls=TLS(authority.issue())) as secure:
+        secure.on("*", says(HEALTH))
+        text = f"elasticsearch://me:s3cret-word@{secure.address}#ca={authority.file}"
+        assert ask(text).ready
+        assert [asked.method for asked in secure.requests] == ["GET"]
+
+
+@pytest.mark.parametrize("answer", [b"", b"\x15\x03\x03\x00\x02\x02\x0a", b"220 mail\r\n"])
+def test_a_login_for_who_speaks_no_http(answer: bytes, pages: ScriptedHTTP, ask: Ask) -> None:
+    """A port that speaks something else is never sent a secret."""
+    pages.on("*", answer)
+    assert not ask(f"elasticsearch://me:s3cret-word@127.0.0.1:{pages.port}").ready
+    (asked,) = pages.requests
+    assert asked.header("Authorization") is None
 
 
 def test_a_secret_that_cannot_be_sent(tmp_path: Path, pages: ScriptedHTTP, ask: Ask) -> None:
@@ -119,6 +144,31 @@ def test_other_answers(answer: bytes, cause: str, said: str, ask: Ask) -> None:
     """Each status has its cause; the exception's own words are kept."""
     got, seen = ask_once(answer, ask)
     assert (got, said in seen) == (cause, True), seen
+
+
+@pytest.mark.parametrize(
+    ("login", "answer", "cause", "hint"),
+    [
+        ("", page(401, b"Unauthorized"), "auth-required", "#password-file="),
+        ("me:s3cret-word@", page(401, b"Unauthorized"), "auth-refused", ""),
+        ("me:s3cret-word@", page(401, b"Authentication finally failed"), "auth-refused", "is blocked"),
+        ("", exception("security_exception", "no permissions for [a] and User [b]", 403),
+         "forbidden", "`cluster_monitor`"),
+        ("", exception("security_exception", "action [a] is unauthorized for user [b]", 403),
+         "forbidden", "privilege `monitor`"),
+        ("", page(503, b"OpenSearch Security not initialized."), "starting", "`securityadmin.sh`"),
+    ],
+)  # fmt: skip
+def test_hints(
+    login: str, answer: bytes, cause: str, hint: str, pages: ScriptedHTTP, ask: Ask
+) -> None:
+    """What to do about logins and rights, in the words of the product that answers."""
+    pages.on("*", answer)
+    verdict = ask(f"elasticsearch://{login}127.0.0.1:{pages.port}")
+    assert (verdict.cause, hint in verdict.hint) == (cause, True), verdict.hint
+    assert bool(hint) == bool(verdict.hint)
+    # Asked without a login is a login that failed, for who counts them.
+    assert verdict.again == (30 if cause == "auth-required" else None)
 
 
 def test_told_to_wait(pages: ScriptedHTTP, ask: Ask) -> None:

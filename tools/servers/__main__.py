@@ -18,7 +18,8 @@ def base() -> None:
 
 def services() -> None:
     debian.bring(debian.SERVICES)
-    maven.bring("elasticsearch", "kafka", "opensearch", "zookeeper")
+    maven.bring("elasticsearch", "elasticsearch7", "elasticsearch8")
+    maven.bring("kafka", "opensearch", "opensearch-security", "zookeeper")
     chroot.bring()
     golang.etcd()
     golang.ferretdb()

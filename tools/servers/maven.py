@@ -29,14 +29,32 @@ JARS = (
             "com.fasterxml.jackson.core:jackson-core:2.12.7",
         ),
     ),
+    # Two lines of Elasticsearch that Java 17 runs. Its security is not in the repository.
+    (
+        "elasticsearch7",
+        "7.17.29",
+        (
+            "org.elasticsearch:elasticsearch:7.17.29",
+            "org.elasticsearch.plugin:transport-netty4-client:7.17.29",
+        ),
+    ),
+    (
+        "elasticsearch8",
+        "8.19.5",
+        (
+            "org.elasticsearch:elasticsearch:8.19.5",
+            "org.elasticsearch.plugin:transport-netty4:8.19.5",
+        ),
+    ),
     (
         "opensearch",
-        "2.19.6",
+        # The newest one that its Security plugin is to be had for.
+        "2.19.4",
         (
-            "org.opensearch:opensearch:2.19.6",
-            "org.opensearch.plugin:transport-netty4-client:2.19.6",
-            # As old as the log4j-api that OpenSearch brings: an older one fails.
-            "org.apache.logging.log4j:log4j-core:2.25.5",
+            "org.opensearch:opensearch:2.19.4",
+            "org.opensearch.plugin:transport-netty4-client:2.19.4",
+            # As old as the log4j-api that OpenSearch brings: another one fails.
+            "org.apache.logging.log4j:log4j-core:2.21.0",
         ),
     ),
     (
@@ -54,6 +72,11 @@ JARS = (
 # A server, its version, and the archive that holds it.
 ARCHIVES = (
     ("elasticsearch", "5.6.16", "org.elasticsearch.distribution.zip:elasticsearch:5.6.16:zip"),
+    (
+        "opensearch-security",
+        "2.19.4.0",
+        "org.opensearch.plugin:opensearch-security:2.19.4.0:zip",
+    ),
 )
 
 _POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
@@ -66,8 +89,12 @@ _DEPENDENCY = """<dependency><groupId>{}</groupId><artifactId>{}</artifactId>
 
 def folder(name: str) -> Path:
     """Where a server's files lie: `libs/*.jar`, or what its archive holds."""
-    versions = {server: version for server, version, _ in (*JARS, *ARCHIVES)}
-    return cache() / f"{name}-{versions[name]}"
+    return cache() / f"{name}-{version(name)}"
+
+
+def version(name: str) -> str:
+    """Which version of a server is brought."""
+    return {server: version for server, version, _ in (*JARS, *ARCHIVES)}[name]
 
 
 def bring(*wanted: str) -> None:
@@ -111,5 +138,6 @@ def _archive(mvn: str | None, name: str, artifact: str) -> None:
         (packed,) = Path(work).glob("*.zip")
         with zipfile.ZipFile(packed) as archive:
             archive.extractall(Path(work, "made"))
-        (made,) = Path(work, "made").iterdir()
-        made.rename(folder(name))
+        inside = list(Path(work, "made").iterdir())
+        # Some hold a folder with all of it, others all of it.
+        (inside[0] if len(inside) == 1 else Path(work, "made")).rename(folder(name))

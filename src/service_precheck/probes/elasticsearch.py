@@ -6,6 +6,9 @@ as in RFC 9112. Sends `GET /_cluster/health`, which the elected master answers; 
 Each on a connection of its own. Costs the cluster a look at what the master keeps in memory anyway; no
 shard is asked.
 
+In plain text a login goes only to who has answered an `OPTIONS` in HTTP: a port that wants TLS may write
+what it was sent into its log, the password with it.
+
 `GET /` is left out: it answers 200 while the shards are not there, and knows nothing that health does
 not. Health never waits for a status, and a second at most for a master.
 """
@@ -24,7 +27,7 @@ from ..access import (
     try_tls_files,
     wants_tls,
 )
-from ..codecs.elasticsearch.api import ask, login, quoted
+from ..codecs.elasticsearch.api import ask, greet, login, quoted
 from ..codecs.elasticsearch.health import judged, unblocked
 from ..codecs.http1 import Place
 from ..errors import NotReady
@@ -33,8 +36,13 @@ from ..options import FLAG, NUMBER, PATH, TEXT, Option, Scheme, Target, choice
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
     from ..codecs.elasticsearch.api import Json
-    from ..stream import Attempt
+    from ..stream import Attempt, Stream
+
+    Answer = TypeVar("Answer")
 
 _FIELDS = "blocks.global,metadata.indices.*.state,metadata.indices.*.settings.index.blocks"
 _OPTIONS = (
@@ -62,6 +70,8 @@ def probe(target: Target, attempt: Attempt) -> Verdict:
     extra = login(target)
     names = target.texts("index")
     told = []
+    if extra and not wants_tls(target):
+        _conversation(target, attempt, greet)
     for name in names or ("",) * target.flag("writable"):
         peer, state = _asked(target, attempt, _state(name), extra)
         told.append(unblocked(target, state, name, peer))
@@ -73,6 +83,17 @@ def _asked(
     target: Target, attempt: Attempt, path: str, extra: tuple[tuple[str, str], ...]
 ) -> tuple[str, Json]:
     """Who answers a question, and what."""
+    return _conversation(
+        target,
+        attempt,
+        lambda connection, place: (connection.peer, ask(connection, place, path, extra)),
+    )
+
+
+def _conversation(
+    target: Target, attempt: Attempt, hold: Callable[[Stream, Place], Answer]
+) -> Answer:
+    """What comes of a conversation on a connection of its own."""
     assert target.port is not None
     secure = wants_tls(target)
     place = Place("https" if secure else "http", target.host, target.port, target.path)
@@ -80,7 +101,7 @@ def _asked(
         try:
             if secure:
                 connection.upgrade(tls_settings(target, "http/1.1"), target.host)
-            return connection.peer, ask(connection, place, path, extra)
+            return hold(connection, place)
         except NotReady as error:
             raise _hinted(error, secure) from error
 
@@ -102,7 +123,7 @@ def _hinted(error: NotReady, secure: bool) -> NotReady:
     if cause == "tls-plaintext":
         return NotReady(error.verdict.but(hint="without #tls it is asked in plain text"))
     if not secure and (cause == "closed-early" or (cause == "protocol" and "in TLS" in seen)):
-        hint = "#tls asks in TLS, which Elasticsearch 8 speaks unless told otherwise"
+        hint = "#tls asks in TLS, as Elasticsearch 8 and OpenSearch's Security want it by default"
         return NotReady(error.verdict.but(hint=hint))
     return error
 
@@ -128,7 +149,7 @@ SCHEMES = (
         not_proves="that a search or a write succeeds; with `writable`, more than that no block is set",
         example="elasticsearch://search.logs#index=orders#status=green#nodes=3",
         cost="two requests that no shard answers",
-        logins=("Basic", "ApiKey", "Bearer"),
+        logins=("Basic", "ApiKey", "Bearer", "client certificate"),
         causes=(
             "auth-refused",
             "auth-required",

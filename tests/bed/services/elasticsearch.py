@@ -1,4 +1,4 @@
-"""Elasticsearch 5.6 and OpenSearch 2.19: `with OpenSearch() as node`, a node of its own data.
+"""Elasticsearch 5.6 to 8.19 and OpenSearch 2.19: `with OpenSearch() as node`, a node of its own data.
 
     with OpenSearch() as node:
         node.ask("PUT", "/orders", {"settings": {"number_of_replicas": 1}})     # status and answer
@@ -12,6 +12,7 @@ waited for at the start either.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import http.client
 import json
 import os
@@ -34,13 +35,17 @@ if TYPE_CHECKING:
 
 # A small JVM that starts soon: one compiler, one collector.
 JAVA = ("-Xms128m", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto")
-SOURCE = Path(__file__).with_name("OpenSearchNode.java")
+# Without a configuration log4j tells errors only, and a server's own default is this.
+LOG = "-Dlog4j2.level=INFO"
+# Who tells of memory, disks and delays.
+MACHINE = ("JvmGcMonitorService", "DiskThresholdMonitor", "ThreadPool")
 
 
 class Node:
-    """What both have in common."""
+    """What all have in common."""
 
     product = ""
+    transport_setting = "transport.port"
 
     def __init__(self, *settings: str, awaited: bool = True) -> None:
         self._settings = settings
@@ -80,7 +85,7 @@ class Node:
         """One node alone, unless settings say otherwise: a later one wins."""
         settings = [
             *("cluster.name=bed", "node.name=one", "network.host=127.0.0.1"),
-            *(f"http.port={self.port}", f"transport.tcp.port={self.transport_port}"),
+            *(f"http.port={self.port}", f"{self.transport_setting}={self.transport_port}"),
             *("discovery.type=single-node", *own, *self._settings),
         ]
         known = dict(setting.split("=", 1) for setting in settings)
@@ -101,16 +106,24 @@ class Node:
         """What it wrote so far."""
         return self._daemon.log
 
+    def told(self, since: int) -> list[str]:
+        """What it wrote from there on, but of its machine, which others may keep busy."""
+        return [
+            line for line in self.log[since:].splitlines() if not any(x in line for x in MACHINE)
+        ]
+
     def ask(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
         """One request by the standard library; status and answer. Raises OSError, HTTPException."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        with contextlib.closing(connection):
+        with contextlib.closing(self._connection()) as connection:
             given = None if body is None else json.dumps(body)
             headers = {"Content-Type": "application/json"} if given else {}
             connection.request(method, path, given, headers)
             answer = connection.getresponse()
             raw = answer.read()
             return answer.status, json.loads(raw) if raw else None
+
+    def _connection(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
 
     def wait(self, *statuses: str) -> None:
         """Return once it answers, and its health is one of these (yellow and green)."""
@@ -145,18 +158,18 @@ class Node:
     @property
     def version(self) -> str:
         """Product and version, as `tested.toml` has it."""
-        return f"{self.product} {self.ask('GET', '/')[1]['version']['number']}"
+        (node,) = self.ask("GET", "/_nodes?filter_path=nodes.*.version")[1]["nodes"].values()
+        return f"{self.product} {node['version']}"
 
 
-class Elasticsearch(Node):
-    """Elasticsearch 5.6.16 from its archive; as another user than root, whom it refuses."""
+class Elasticsearch5(Node):
+    """Elasticsearch 5.6 from its archive; as another user than root, whom it refuses."""
 
     product = "Elasticsearch"
+    transport_setting = "transport.tcp.port"
 
     def _argv(self) -> list[str]:
-        java, archive = need("java", "default-jre-headless"), maven.folder("elasticsearch")
-        if not archive.exists():
-            pytest.skip("needs Elasticsearch (python -m tools.servers services)")
+        java, archive = need("java", "default-jre-headless"), brought("elasticsearch")
         for part in ("lib", "modules", "config"):
             shutil.copytree(archive / part, self.folder / part)
         (self.folder / "plugins").mkdir()
@@ -174,26 +187,93 @@ class Elasticsearch(Node):
 
 
 class OpenSearch(Node):
-    """OpenSearch 2.19.6 from its jars, by a launcher that is compiled for it."""
+    """OpenSearch 2.19 from its jars, by a launcher that is compiled for it."""
 
     product = "OpenSearch"
+    server = "opensearch"
+    launcher = "OpenSearchNode"
+    # What it has beside its HTTP.
+    plugins: tuple[str, ...] = ()
+    own: tuple[str, ...] = ("transport.type=netty4", "http.type=netty4")
 
     def _argv(self) -> list[str]:
-        java, javac = need("java", "default-jre-headless"), need("javac", "default-jdk-headless")
-        jars = maven.folder("opensearch") / "libs"
-        if not jars.exists():
-            pytest.skip("needs OpenSearch (python -m tools.servers services)")
-        (self.folder / "config").mkdir()
-        launcher = cache() / "opensearch-node"
-        made = launcher / "OpenSearchNode.class"
-        if not made.exists() or made.stat().st_mtime < SOURCE.stat().st_mtime:
-            words = [javac, "-d", str(launcher), "-cp", f"{jars}/*", str(SOURCE)]
+        self._configure(self.folder / "config")
+        settings = self._all_settings(*self.own, "node.store.allow_mmap=false")
+        source = Path(__file__).with_name(f"{self.launcher}.java").read_text()
+        launcher = _launcher(self.launcher, self._fitted(source), self.server)
+        return [
+            *(need("java", "default-jre-headless"), *JAVA, LOG),
+            *("-cp", f"{launcher}:{self._jars()}", self.launcher),
+            *(str(self.folder), *self.plugins, *settings),
+        ]
+
+    def _jars(self) -> str:
+        return f"{brought(self.server)}/libs/*"
+
+    def _fitted(self, source: str) -> str:
+        return source
+
+    def _configure(self, folder: Path) -> None:
+        folder.mkdir()
+
+
+class Elasticsearch7(OpenSearch):
+    """Elasticsearch 7.17, which OpenSearch was once a copy of: what starts the one starts the other."""
+
+    product = "Elasticsearch"
+    server = "elasticsearch7"
+
+    def _fitted(self, source: str) -> str:
+        return source.replace("org.opensearch", "org.elasticsearch")
+
+
+class Elasticsearch8(OpenSearch):
+    """Elasticsearch 8.19, which takes its plugins from folders."""
+
+    product = "Elasticsearch"
+    server = "elasticsearch8"
+    launcher = "ElasticsearchNode"
+
+    def _jars(self) -> str:
+        own, module = self.folder / "lib", self.folder / "modules" / "transport-netty4"
+        for folder in (own, module):
+            folder.mkdir(parents=True)
+        for jar in (brought(self.server) / "libs").iterdir():
+            # No jar may be the server's and a module's.
+            of_module = jar.name.startswith(("netty-", "transport-netty4-"))
+            ((module if of_module else own) / jar.name).symlink_to(jar)
+        version = maven.version(self.server)
+        (module / "plugin-descriptor.properties").write_text(
+            f"name={module.name}\ndescription=HTTP\njava.version=17\n"
+            f"version={version}\nelasticsearch.version={version}\n"
+            "classname=org.elasticsearch.transport.netty4.Netty4Plugin\n"
+        )
+        return f"{own}/*"
+
+
+def brought(server: str) -> Path:
+    """The folder of a server that is to be there; skips without."""
+    folder = maven.folder(server)
+    if not folder.exists():
+        pytest.skip(f"needs {server} (python -m tools.servers services)")
+    return folder
+
+
+def _launcher(name: str, source: str, server: str) -> Path:
+    """The folder with a compiled launcher of a server."""
+    jars = f"{brought(server)}/libs/*"
+    digest = hashlib.sha256(f"{source}{jars}".encode()).hexdigest()[:16]
+    folder = cache() / "launchers" / digest
+    if not folder.exists():
+        javac = need("javac", "default-jdk-headless")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as work:
+            file, made = Path(work, f"{name}.java"), Path(work, "made")
+            file.write_text(source)
+            words = [javac, "-d", str(made), "-cp", jars, str(file)]
             done = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL)
             assert done.returncode == 0, done.stderr
-        settings = self._all_settings(
-            "transport.type=netty4", "http.type=netty4", "node.store.allow_mmap=false"
-        )
-        return [
-            *(java, *JAVA, "-cp", f"{launcher}:{jars}/*", "OpenSearchNode"),
-            *(str(self.folder), *settings),
-        ]
+            # Another process may have made it meanwhile.
+            with contextlib.suppress(OSError):
+                made.rename(folder)
+    return folder

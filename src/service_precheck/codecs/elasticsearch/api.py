@@ -45,17 +45,17 @@ def quoted(name: str) -> str:
     return "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in raw)
 
 
+def greet(connection: Stream, place: Place) -> None:
+    """Return when HTTP is spoken there, whatever is answered; nobody has to log in for this question."""
+    _send(connection, place, "OPTIONS", "/_cluster/health", ())
+    head = http1.read_head(connection, "OPTIONS")
+    for _ in http1.body(connection, head):
+        pass
+
+
 def ask(connection: Stream, place: Place, path: str, extra: tuple[tuple[str, str], ...]) -> Json:
     """The answer to GET `path` below `place`. Raises what its status and its words mean."""
-    whole = place.path.rstrip("/") + path
-    headers = [
-        ("Host", place.authority),
-        ("User-Agent", "service-precheck"),
-        ("Accept", "application/json"),
-        ("Accept-Encoding", "identity"),
-        ("Connection", "close"),
-    ]
-    connection.write(http1.request("GET", whole, (*headers, *extra)))
+    _send(connection, place, "GET", path, extra)
     head = http1.read_head(connection, "GET")
     about_state = path.startswith("/_cluster/state")
     most = MOST_STATE if about_state else MOST
@@ -75,6 +75,19 @@ def ask(connection: Stream, place: Place, path: str, extra: tuple[tuple[str, str
 
     asked = f"{connection.peer} answers {head} to {path.partition('?')[0]}"
     raise elasticsearch_fault.explain(head, answer, bytes(raw), asked, bool(extra))
+
+
+def _send(
+    connection: Stream, place: Place, method: str, path: str, extra: tuple[tuple[str, str], ...]
+) -> None:
+    headers = [
+        ("Host", place.authority),
+        ("User-Agent", "service-precheck"),
+        ("Accept", "application/json"),
+        ("Accept-Encoding", "identity"),
+        ("Connection", "close"),
+    ]
+    connection.write(http1.request(method, place.path.rstrip("/") + path, (*headers, *extra)))
 
 
 def _parsed(raw: bytes) -> Json | None:

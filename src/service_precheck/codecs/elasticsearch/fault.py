@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 LONGEST = 200
 # A longer time to come back is not believed: it would hide that the service came up.
 LONGEST_AGAIN = 300.0
+# Who asks without a login fails to log in, and OpenSearch may be told to block an address that often does.
+WITHOUT_LOGIN_AGAIN = 30.0
 
 
 def explain(
@@ -27,11 +29,16 @@ def explain(
     said = f"{said}{words and f': {words}'}"
     if head.status == 401:
         if logged_in:
-            return blocked("auth-refused", said)
+            # OpenSearch says so to an address it has blocked, and asks everybody else for a login.
+            hint = "or too many logins failed, and this address is blocked for a while"
+            return blocked("auth-refused", said, hint * ("finally failed" in words))
         hint = "#user= with #password-file=, #api-key-file= or #token-file= log in"
-        return blocked("auth-required", said, hint)
+        return blocked("auth-required", said, hint, WITHOUT_LOGIN_AGAIN)
     if head.status == 403:
-        return blocked("forbidden", said, "the user needs the cluster privilege `monitor`")
+        hint = "the user needs the cluster privilege `monitor`"
+        if words.startswith("security_exception: no permissions for"):
+            hint = "a role of the user needs `cluster_monitor` among its cluster permissions"
+        return blocked("forbidden", said, hint)
     wait = head.retry_after()
     again = None if wait is None else min(wait, LONGEST_AGAIN)
     if head.status == 429:
@@ -41,6 +48,9 @@ def explain(
     if head.status == 503 and "not_discovered" in kind:
         hint = "its nodes have not found each other, or too few of them can vote"
         return blocked("no-leader", said, hint)
+    if head.status == 503 and "Security not initialized" in words:
+        hint = "if it stays so, nobody gave it a configuration: its `securityadmin.sh` does"
+        return blocked("starting", said, hint)
     if head.status == 503 and ("not recovered" in words or "not initialized" in words):
         return blocked("starting", said)
     if head.status >= 500:
