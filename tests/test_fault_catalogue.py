@@ -24,7 +24,8 @@ ROWS = (
     *map(str, range(37, 47)),
     *("46b", "46c"),
     *map(str, range(47, 53)),
-    *map(str, range(58, 69)),
+    *map(str, range(58, 66)),
+    *("65b", "67", "68"),
 )
 
 _NUMBER = r"\d+[b-e]?\b"

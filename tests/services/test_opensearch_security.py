@@ -177,7 +177,7 @@ def test_a_certificate_that_is_not_trusted(client: Client, ask: Ask) -> None:
 
 
 def test_asked_without_tls(client: Client, ask: Ask) -> None:
-    """fault 66: the hint has the way; what it was sent stands in the plugin's log, and is no password."""
+    """fault 65b: the hint has the way; what it was sent stands in the plugin's log, and is no password."""
     log = len(client.node.log)
     verdict = ask(f"elasticsearch://app:{PASSWORD}@{client.node.place}")
     assert verdict.cause == "closed-early"
@@ -245,7 +245,7 @@ def test_failed_logins_lock_nobody_out(login: str, line: str, client: Client, as
 
 @pytest.mark.parametrize("login", ["app:birkenwald-17@", ""], ids=["wrong", "none"])
 def test_an_address_that_is_blocked(login: str, client: Client, ask: Ask) -> None:
-    """fault 66: where failed logins are counted, none at all is one; nobody from there gets in then."""
+    """fault 65b: where failed logins are counted, none at all is one; nobody from there gets in then."""
     client.node.limit(type="ip", allowed_tries=5)
     try:
         for _ in range(5):
@@ -288,7 +288,7 @@ def test_a_user_who_is_blocked(client: Client, ask: Ask) -> None:
 
 
 def test_the_start_under_a_gate(client: Client) -> None:
-    """fault 66: before the plugin knows its users it is `starting`: no login is refused, none is ready."""
+    """fault 65b: before the plugin knows its users it is `starting`: no login is refused, none is ready."""
     node = client.node
     node.stop()
     target = client.target(rest="#index=orders#on-auth-refused=fail")
