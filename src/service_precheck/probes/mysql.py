@@ -24,6 +24,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..stream import Attempt, Stream
 
+# Seconds that a server has to say that it took too long, before we go.
+SPARE = 0.25
+
 
 def probe(target: Target, attempt: Attempt) -> Verdict:
     """Ready when the server takes the login, and is and has what the options ask for."""
@@ -135,7 +138,7 @@ def _proven(target: Target, server: Conversation, attempt: Attempt) -> str:
 
 def _limit(server: Conversation, attempt: Attempt) -> None:
     """Let nothing be written, and nothing that waits for a lock or takes long outlive the attempt."""
-    left = max(1, int(attempt.deadline - net.monotonic()))
+    left = max(1, int(attempt.deadline - net.monotonic() - SPARE))
     if server.greeting.mariadb:
         own = f"tx_read_only=1, max_statement_time={left}"
     else:

@@ -66,8 +66,8 @@ class Server:
                 self.mode = words.mode(connection)
         except NotReady as error:
             hint = error.verdict.hint
-            if not (hint or wants_tls(target)):
-                hint = _HINTS.get(str(error.verdict.cause), "")
+            if not wants_tls(target):
+                hint = _HINTS.get(str(error.verdict.cause), hint)
             raise NotReady(error.verdict.but(hint=hint)) from error
 
 
