@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -503,6 +504,8 @@ def test_voters_leave_nothing(ensemble: Ensemble, ask: Ask) -> None:
     """The servers that kept a session close their connections without a warning, and know it no more."""
     # What comes first after an election is a warning by itself.
     assert works(ensemble.where)
+    for server in ensemble.servers:
+        server.wait_until(partial(is_left, server))
     before = [len(server.log) for server in ensemble.servers]
     for _ in range(50):
         assert ask(f"zookeeper://{ensemble.where}#voters=3").ready
@@ -512,11 +515,12 @@ def test_voters_leave_nothing(ensemble: Ensemble, ask: Ask) -> None:
     assert "ERROR" not in told
     assert "Exception" not in told
     for server in ensemble.servers:
-        # The connection that asks is the one. What was closed is taken off the list soon after.
-        server.wait_until(lambda server=server: _is_left(server.word("mntr")))
+        server.wait_until(partial(is_left, server))
 
 
-def _is_left(told: str) -> bool:
+def is_left(server: ZooKeeper) -> bool:
+    """Whether it has no connection but the one that asks, and no session, and has logged their ends."""
+    told = server.word("mntr")
     return "zk_num_alive_connections\t1\n" in told and "zk_global_sessions\t0\n" in told
 
 
