@@ -114,7 +114,7 @@ class Gate:
         # Those whose time has passed.
         self._passed: list[Place] = []
         self._stopped = False
-        self._called_off = False
+        self._called_off = self._ended = False
         self._unsettled = len(self._leaves)
         self._unasked = len(self._leaves)
         # Something died: whether the root can still hold has to be looked at. And something ever did.
@@ -190,6 +190,9 @@ class Gate:
             if reaping:
                 signals.reap()
         outcome = Outcome(status, self.waited(), self.states())
+        self._ended = True
+        for leaf in self._leaves:
+            leaf.drop()
         self._report.end(outcome)
         return outcome
 
@@ -302,6 +305,7 @@ class Gate:
 
         def work() -> Verdict:
             attempt = Attempt(net.monotonic() + limit, names, alone)
+            attempt.kept = leaf.kept
             try:
                 return ask(attempt)
             except NotReady as error:
@@ -313,6 +317,10 @@ class Gate:
                 return Verdict("local", wrong)
             except MemoryError:
                 return Verdict("local", "no memory is left for an attempt")
+            finally:
+                leaf.kept = attempt.kept
+                if self._ended:
+                    leaf.drop()
 
         return work
 

@@ -211,7 +211,12 @@ def with_no_delay(sock: Socket) -> None:
 
 
 def keep_alive(sock: Socket, idle: int, interval: int, count: int) -> None:
-    """Ask a peer that was silent for `idle` seconds whether it is there, `count` times (tcp(7))."""
+    """Ask a peer that was silent for `idle` seconds whether it is there, `count` times (tcp(7)).
+
+    A Unix socket needs no such question: its end is always seen.
+    """
+    if sock.family == _socket.AF_UNIX:
+        return
     sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_KEEPALIVE, 1)
     for option, value in (
         (_socket.TCP_KEEPIDLE, idle),

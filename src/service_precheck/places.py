@@ -12,6 +12,7 @@ from .net import stamp
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .options import Target
+    from .stream import Stream
     from .tree import Group
 
 
@@ -29,6 +30,7 @@ class Leaf:
         "final_refusal",
         "good",
         "interval",
+        "kept",
         "last",
         "limit",
         "name",
@@ -65,6 +67,8 @@ class Leaf:
         self.good = 0
         self.refusals = 0
         self.credentials: object = None
+        # A connection that an attempt left to the next.
+        self.kept: Stream | None = None
         self.running = False
         # It is watched: what it gives is told as it comes.
         self.standing = False
@@ -107,6 +111,12 @@ class Leaf:
         """What keeps it from holding."""
         verdict = self.shown()
         return None if verdict is None or self.value() is True else verdict.cause
+
+    def drop(self) -> None:
+        """Close what an attempt left to the next, since there is none. From any thread."""
+        kept, self.kept = self.kept, None
+        if kept is not None:
+            kept.close()
 
     def credential_stamp(self) -> object:
         """What tells that a credential file was changed, a client's certificate and its key among them."""

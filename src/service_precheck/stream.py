@@ -49,10 +49,11 @@ class Attempt:
     the gate is still awaited, so that a look which costs time would hold the gate up: ask it only when
     the target is all but ready. `names` has the resolver. `called_off()` tells whether nobody waits any
     more for what stands (`Scheme.watch`). `several` says that the target names several hosts: each is then
-    told by its name, too.
+    told by its name, too. `kept` is a connection that the attempt before left to this one, or that this
+    one leaves to the next (`Stream.keep`).
     """
 
-    __slots__ = ("alone", "called_off", "deadline", "names", "several", "started")
+    __slots__ = ("alone", "called_off", "deadline", "kept", "names", "several", "started")
 
     def __init__(
         self, deadline: float, names: Names, alone: Callable[[], bool] = lambda: True
@@ -63,6 +64,7 @@ class Attempt:
         self.alone = alone
         self.several = False
         self.called_off: Callable[[], bool] | None = None
+        self.kept: Stream | None = None
 
     def anew(self) -> Attempt:
         """As much time again, from now: for what stands, and begins its conversation anew."""
@@ -103,17 +105,29 @@ class Stream:
     """A connection. Raises NotReady from every method that talks.
 
     `peer` is what is at the other end, for people, as `Attempt.told` has it. `ended` says that the other end
-    has closed. `deadline` is the attempt's; a probe may bring it forward for what matters less. Use it
-    in a `with` block, so that the connection is closed whatever happens.
+    has closed. `heard` says that it has said anything. `deadline` is the attempt's; a probe may bring it
+    forward for what matters less. `obstacle` is why it was kept. Use it in a `with` block, so that the
+    connection is closed whatever happens, unless it is kept.
     """
 
-    __slots__ = ("_buffer", "_heard", "_sock", "_tls", "attempt", "deadline", "ended", "peer")
+    __slots__ = (
+        "_buffer",
+        "_sock",
+        "_tls",
+        "attempt",
+        "deadline",
+        "ended",
+        "heard",
+        "obstacle",
+        "peer",
+    )
 
     def __init__(self, sock: net.Socket, peer: str, attempt: Attempt) -> None:
         self._sock = sock
         self._tls: Channel | None = None
         self._buffer = bytearray()
-        self._heard = False
+        self.heard = False
+        self.obstacle: NotReady | None = None
         self.attempt = attempt
         self.deadline = attempt.deadline
         self.peer = peer
@@ -123,7 +137,22 @@ class Stream:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        if self.attempt.kept is not self:
+            self.close()
+
+    def keep(self, obstacle: NotReady) -> NotReady:
+        """Leave the connection to the next attempt, since to leave the server now would do it harm; the
+        obstacle, to raise."""
+        self.obstacle = obstacle
+        self.keep_alive()
+        self.attempt.kept = self
+        return obstacle
+
+    def resumed(self, attempt: Attempt) -> Self:
+        """The same connection, for the attempt that it was left to."""
+        attempt.kept = None
+        self.attempt, self.deadline = attempt, attempt.deadline
+        return self
 
     def close(self) -> None:
         """Close the connection. Bytes not read make the kernel send a reset: read first what comes."""
@@ -296,13 +325,13 @@ class Stream:
                     raise self._failure(error) from error
                 net.readable(self._sock, self._next_look())
             else:
-                self._heard = self._heard or bool(got)
+                self.heard = self.heard or bool(got)
                 return got
         limit = self.attempt.limit()
         raise blocked(
             "no-reply",
             f"{self.peer} did not finish its answer within {limit}"
-            if self._heard
+            if self.heard
             else f"{self.peer} accepted the connection, then said nothing for {limit}",
         )
 

@@ -30,10 +30,14 @@ def probe(text: str, names: Names, timeout: float = 5.0, alone: bool = True) -> 
     """Make one attempt on a target; its verdict, whether the probe returned or raised it."""
     leaf = target.parse(text)
     assert isinstance(leaf, Target)
+    attempt = Attempt(net.monotonic() + timeout, names, lambda: alone)
     try:
-        return leaf.scheme.probe(leaf, Attempt(net.monotonic() + timeout, names, lambda: alone))
+        return leaf.scheme.probe(leaf, attempt)
     except NotReady as error:
         return error.verdict
+    finally:
+        if attempt.kept is not None:
+            attempt.kept.close()
 
 
 @pytest.fixture

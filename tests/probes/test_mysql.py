@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from binascii import b2a_base64
 from collections.abc import Callable
 
@@ -20,7 +21,8 @@ from service_precheck.codecs.mysql.wire import Fields, Greeting, Refusal
 from service_precheck.errors import OperatorError
 from service_precheck.model import CAUSES
 from service_precheck.target import parse
-from tests.bed.sockets import Connection, Server, close, hang, say
+from tests.bed.process import Gate
+from tests.bed.sockets import Connection, Server, close, say
 from tests.probes.conftest import Ask
 
 KEY = rsa.generate_private_key(65537, 2048)
@@ -417,11 +419,49 @@ def test_an_unknown_refusal_of_a_login() -> None:
     assert not of_login(Refusal(4999, "HY000", "No."))
 
 
-def test_a_server_that_does_not_greet_is_asked_rarely(ask: Ask) -> None:
-    """fault 58: each attempt that ends before the greeting counts against our address at the server."""
-    with Server(hang) as server:
-        verdict = ask(f"mysql://{server.address}", timeout=0.2)
-    assert (verdict.cause, verdict.again) == ("no-reply", 10.0)
+def test_a_server_that_does_not_greet_is_not_left(gate: Callable[..., Gate]) -> None:
+    """fault 58: each connection that ends before the greeting counts against our address at the server.
+
+    So one is kept from attempt to attempt, until the server greets.
+    """
+    greeted = threading.Event()
+
+    def behave(connection: Connection) -> None:
+        greeted.wait(30)
+        converse(greeting(), error(2, 1045, b"Access denied", b"#28000"))(connection)
+
+    with Server(behave) as server:
+        waiting = gate("--output", "json", "-v", f"mysql://{server.address}#attempt-timeout=100ms")
+        waiting.wait_output('"attempts":4')
+        assert len(server.connections) == 1
+        greeted.set()
+        assert waiting.wait().status == 0
+        assert len(server.connections) == 1
+
+
+def test_what_is_kept_may_end(gate: Callable[..., Gate]) -> None:
+    """fault 58: a connection that was kept and that the server ends is made anew."""
+    started = threading.Event()
+
+    def behave(connection: Connection) -> None:
+        if started.wait(30) and len(server.connections) > 1:
+            converse(greeting(), error(2, 1045, b"Access denied", b"#28000"))(connection)
+
+    with Server(behave) as server:
+        waiting = gate(f"mysql://{server.address}#attempt-timeout=100ms")
+        waiting.wait_output("[no-reply]")
+        started.set()
+        assert waiting.wait().status == 0
+        assert len(server.connections) == 2
+
+
+def test_a_login_without_an_end_is_tried_ever_more_rarely(ask: Ask) -> None:
+    """fault 58: a connection that ends in the middle of its login is counted, whoever ends it."""
+    with Server(say(greeting())) as server:
+        target = f"mysql://app:{PASSWORD}@{server.address}#tls=off"
+        verdicts = [ask(target, timeout=0.05) for _ in range(8)]
+    assert {verdict.cause for verdict in verdicts} == {"no-reply"}
+    assert [verdict.again for verdict in verdicts] == [1, 2, 4, 8, 16, 32, 60, 60]
 
 
 @pytest.mark.parametrize("text", ["mysql://db#alpn=h2", "mysql://db/?ssl-mode=REQUIERD"])

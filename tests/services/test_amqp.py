@@ -5,6 +5,7 @@ What it costs the broker is counted by the broker itself: its connections, its m
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import threading
@@ -277,6 +278,22 @@ def test_an_alarm_leaves_no_connections_behind(rabbit: RabbitMQ, ask: Ask) -> No
             assert ask(target(rabbit, "#alarms"), timeout=2).cause == "alarm"
         rabbit.daemon.wait_until(lambda: connections(rabbit) == 0)
         assert rabbit.eval("length(rabbit_alarm:get_alarms())") == "1"
+
+
+def test_gates_that_wait_for_the_end_of_an_alarm(rabbit: RabbitMQ) -> None:
+    """fault 64: each waits on one connection, however long, and leaves at once when it is over."""
+    with contextlib.ExitStack() as stack:
+        with alarm(rabbit, "disk"):
+            text = target(rabbit, "#alarms#attempt-timeout=1s")
+            options = "--output", "json", "-v"
+            gates = [stack.enter_context(Gate(*options, text)) for _ in range(5)]
+            for gate in gates:
+                gate.wait_output('"attempts":4')
+            assert connections(rabbit) == len(gates)
+        for gate in gates:
+            done = gate.wait()
+            assert (done.status, "no alarm" in done.stdout) == (0, True), done.stdout
+    rabbit.daemon.wait_until(lambda: connections(rabbit) == 0)
 
 
 def test_an_alarm_that_ends_opens_the_gate(rabbit: RabbitMQ) -> None:

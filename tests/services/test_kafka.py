@@ -381,11 +381,11 @@ def test_a_broker_that_dies(
     assert ask(f"kafka://{place}#topic=lonely#brokers=2").ready
     cluster.stop(2, signal.SIGKILL)
     # The cluster does not know yet; whoever is sent there does.
+    waiting = gate("--output", "json", "-v", f"kafka://{place}#topic=lonely#topic=orders#min-isr=1")
     where = cluster.where("PLAIN", 2)
     refused(ask(f"kafka://{place}#topic=lonely"), "refused", f"advertises broker 2 at {where}, but")
     refused(ask(f"kafka://{place}#brokers=2"), "refused", where)
     assert not driver.works(place, "lonely", 0.5)
-    waiting = gate("--output", "json", "-v", f"kafka://{place}#topic=lonely#topic=orders#min-isr=1")
     waiting.wait_output('"no-leader"')
     refused(ask(f"kafka://{place}#topic=lonely"), "no-leader", "0 of lonely has no leader: error 5")
     refused(ask(f"kafka://{place}#brokers=2"), "too-few", "knows 1 broker, 2 are asked for")

@@ -238,13 +238,16 @@ def test_nothing_is_written(ask: Ask, db: MariaDB, query: str) -> None:
 def test_a_lock_outlives_no_attempt(ask: Ask, db: MariaDB) -> None:
     """A table that is locked is not waited for beyond the attempt, on the server neither."""
     target = f"mysql://app:geheim-17@{db.place}/shop#table=orders"
+    aborted = db.status("Aborted_clients")
     with db.connect() as holder, holder.cursor() as cursor:
         cursor.execute("LOCK TABLES shop.orders WRITE")
         refused(ask(target, timeout=2.5), "no-reply", f"{db.place} says ")
+        refused(ask(target, timeout=1.0), "no-reply", f"{db.place} ")
         count = "SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'app'"
         db.daemon.wait_until(lambda: db.sql(count) == [(0,)])
         cursor.execute("UNLOCK TABLES")
     assert ask(target).ready
+    assert db.status("Aborted_clients") == aborted
 
 
 def test_a_long_query_ends_with_the_attempt(ask: Ask, db: MariaDB) -> None:

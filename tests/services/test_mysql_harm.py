@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from service_precheck.model import Verdict
+from tests.bed.process import Gate
 from tests.bed.services.mariadb import MariaDB
 from tests.bed.services.mysql import Hosts, MySQL
 from tests.bed.tls import Authority
@@ -177,6 +178,35 @@ def test_a_key_that_nobody_vouches_for(probe: Probe, elsewhere: tuple[World, Etc
             assert probe(f"{login}#tls=off", 1).ready
         assert aborted(server)["Aborted_clients"] == "0"
         unblocked(probe, server)
+
+
+def test_a_hung_server_is_met_when_it_goes_on(
+    elsewhere: tuple[World, Etc], probe: Probe, db: MariaDB, gate: Callable[..., Gate]
+) -> None:
+    """fault 58: gates that wait for a server that hangs do not get their address blocked by it, and open
+    when it goes on."""
+    before = aborted(db)
+    text = f"mysql://app:geheim-17@{db.place}#attempt-timeout=200ms"
+    db.daemon.pause()
+    try:
+        gates = [gate("--output", "json", "-v", text, inside=elsewhere) for _ in range(3)]
+        for waiting in gates:
+            waiting.wait_output('"attempts":5')
+    finally:
+        db.daemon.resume()
+    for waiting in gates:
+        assert waiting.wait().status == 0
+    assert aborted(db) == before
+    unblocked(probe, db)
+
+
+def test_attempts_without_time(
+    elsewhere: tuple[World, Etc], probe: Probe, db: MariaDB, gate: Callable[..., Gate]
+) -> None:
+    """fault 58: attempts that are too short for a login do not get the address blocked."""
+    text = f"mysql://app:geheim-17@{db.place}#attempt-timeout=1ms"
+    assert gate("--timeout", "6s", text, inside=elsewhere).wait().status in (0, 124)
+    unblocked(probe, db)
 
 
 def test_an_address_without_an_account(ask: Ask, elsewhere: tuple[World, Etc]) -> None:

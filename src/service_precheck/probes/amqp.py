@@ -10,7 +10,8 @@ up. Costs the broker a connection, and three lines in its log.
 A broker with an alarm says so only to those who publish. So a Basic.Publish is begun just before Close
 and never finished: without its content nothing is published. Either Connection.Blocked comes, or the
 answer to Close. A broker reads nothing of a connection that it has blocked, not even its end: what
-frees it is a heartbeat that cannot be sent, so short ones are agreed upon.
+frees it is a heartbeat that cannot be sent, so short ones are agreed upon. And a gate that waits for the
+alarm's end waits on that one connection, where the answer to Close comes then.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ def probe(target: Target, attempt: Attempt) -> Verdict:
     try_tls_files(target)
     login = amqp_login.chosen(target)
     named = [(kind, name) for kind in ("queue", "exchange") for name in target.texts(kind)]
+    if attempt.kept is not None:
+        _wait_on(attempt.kept, attempt)
     with stream.connect(target.host, target.port, attempt) as connection:
         if target.scheme.name == "amqps":
             _secure(target, connection)
@@ -61,7 +64,18 @@ def probe(target: Target, attempt: Attempt) -> Verdict:
             _hang_up(connection)
             raise
         alarm = _leave(connection, broker)
-        return ready(", ".join((said, *found, *_told(target, said, alarm))))
+        return ready(", ".join((said, *found, *_told(target, said, alarm, connection))))
+
+
+def _wait_on(left: Stream, attempt: Attempt) -> None:
+    """Wait on the connection that an alarm blocked, until that is over. Raises the alarm if it is not."""
+    with left.resumed(attempt):
+        try:
+            wire.expect(left, wire.CLOSE_OK)
+        except NotReady as error:
+            if error.verdict.cause == "no-reply":
+                raise left.keep(left.obstacle or error) from error
+            # It has ended in another way, as with its broker: that is asked anew.
 
 
 def _secure(target: Target, connection: Stream) -> None:
@@ -134,7 +148,7 @@ def _leave(connection: Stream, broker: Broker) -> str | None:
     return printable(fields.short(), 200) or "it does not say why"
 
 
-def _told(target: Target, said: str, alarm: str | None) -> tuple[str, ...]:
+def _told(target: Target, said: str, alarm: str | None, connection: Stream) -> tuple[str, ...]:
     """What to say of alarms. Raises `alarm`, `unsupported`, where they were asked for."""
     if not target.flag("alarms"):
         return (f"who publishes is blocked: {alarm}",) if alarm else ()
@@ -142,7 +156,7 @@ def _told(target: Target, said: str, alarm: str | None) -> tuple[str, ...]:
         raise blocked("unsupported", f"{said}, and does not tell of alarms")
     if alarm:
         hint = "`rabbitmq-diagnostics alarms` names the node; make room there"
-        raise blocked("alarm", f"{said}, and blocks who publishes: {alarm}", hint)
+        raise connection.keep(blocked("alarm", f"{said}, and blocks who publishes: {alarm}", hint))
     return ("no alarm",)
 
 

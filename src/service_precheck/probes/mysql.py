@@ -6,7 +6,9 @@ Costs the server one connection and one login.
 
 A connection that leaves before its login is counted against the client's address, which is blocked at
 `max_connect_errors`. So none does: without a user the login of `service-precheck`, without a
-password, is let be refused, which proves that logins are served and is counted against nobody.
+password, is let be refused, which proves that logins are served and is counted against nobody. A server
+that does not greet is not left either: the next attempt waits on, on the same connection. One that falls
+silent in the middle of a login is left, after 1, 2, 4 seconds and so on.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from ..access import try_tls_files
 from ..codecs.mysql.login import LOGINS, Login, be_refused
 from ..codecs.mysql.options import NEED_LOGIN, OPTIONS, check, database, tls_mode
 from ..codecs.mysql.wire import Conversation, Refusal
-from ..errors import blocked
+from ..errors import NotReady, blocked
 from ..model import Verdict, printable, ready
 from ..options import Scheme, Target
 
@@ -24,6 +26,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..stream import Attempt, Stream
 
+# How often a server was given up on in the middle of a login, since the last one that came to its end.
+_given_up: dict[tuple[str, int | None], int] = {}
+# Seconds until such a login is tried again, at the most: a hundred of them take an hour and a half.
+MOST_SELDOM = 60.0
 # Seconds that a server has to say that it took too long, before we go.
 SPARE = 0.25
 
@@ -38,21 +44,48 @@ def probe(target: Target, attempt: Attempt) -> Verdict:
 
         password = credentials.password(target)
     with _connect(target, attempt) as connection:
+        served = False
         try:
             with Conversation(connection) as server:
                 if not user:
                     return _without_login(target, server)
                 _log_in(target, server, user, password)
+                served = True
                 proven = _proven(target, server, attempt)
                 return ready(f"{server.peer} {proven} ({server.greeting.product})")
         except Refusal as refusal:
             from ..codecs.mysql import faults
 
+            served = True
             plain = tls_mode(target) == "off"
             raise faults.explain(refusal, connection.peer, plain) from refusal
+        except NotReady as error:
+            if served or error.verdict.cause != "no-reply":
+                raise
+            raise (
+                _seldom(target, error) if connection.heard else connection.keep(error)
+            ) from error
+        finally:
+            if served:
+                _given_up.pop((target.host, target.port), None)
+
+
+def _seldom(target: Target, error: NotReady) -> NotReady:
+    """The same obstacle, met in the middle of a login, which is to be tried ever more rarely."""
+    where = target.host, target.port
+    times = _given_up[where] = _given_up.get(where, 0) + 1
+    return NotReady(error.verdict.but(again=min(MOST_SELDOM, 2.0 ** min(times - 1, 10))))
 
 
 def _connect(target: Target, attempt: Attempt) -> Stream:
+    kept = attempt.kept
+    if kept is not None:
+        try:
+            kept.resumed(attempt).settle(0.0)
+            return kept
+        except NotReady:
+            # It has ended meanwhile, and not by us.
+            kept.close()
     if path := target.text("unix-socket"):
         return stream.connect_unix(path, attempt)
     assert target.port is not None
@@ -138,12 +171,14 @@ def _proven(target: Target, server: Conversation, attempt: Attempt) -> str:
 
 def _limit(server: Conversation, attempt: Attempt) -> None:
     """Let nothing be written, and nothing that waits for a lock or takes long outlive the attempt."""
-    left = max(1, int(attempt.deadline - net.monotonic() - SPARE))
+    left = attempt.deadline - net.monotonic()
+    left = max(0.05, left - min(SPARE, left / 2))
     if server.greeting.mariadb:
-        own = f"tx_read_only=1, max_statement_time={left}"
+        own = f"tx_read_only=1, max_statement_time={left:.3f}"
     else:
-        own = f"transaction_read_only=1, max_execution_time={left}000"
-    server.ask(f"SET SESSION {own}, lock_wait_timeout={left}, sql_select_limit=1")
+        own = f"transaction_read_only=1, max_execution_time={left * 1000:.0f}"
+    # In whole seconds, and for what the other limit does not end.
+    server.ask(f"SET SESSION {own}, lock_wait_timeout={max(1, int(left))}, sql_select_limit=1")
 
 
 def _quoted(table: str) -> str:

@@ -136,10 +136,6 @@ class Fields:
         return self.take(self.length()).decode("utf-8", "replace")
 
 
-# Seconds before a server that accepts and does not greet is asked again.
-STALLED = 10.0
-
-
 class Conversation:
     """Packets to and from a server, from its greeting on; `leave` says goodbye where that is due.
 
@@ -290,16 +286,10 @@ class Conversation:
             size = self._header()
 
     def _greeted(self) -> Greeting:
-        try:
-            size = self._header()
-            if size > MOST_GREETING:
-                raise self._another_protocol(size)
-            payload = self._payload(size)
-        except NotReady as error:
-            if error.verdict.cause != "no-reply":
-                raise
-            # What we give up here counts against our address once the server goes on.
-            raise NotReady(error.verdict.but(again=STALLED)) from error
+        size = self._header()
+        if size > MOST_GREETING:
+            raise self._another_protocol(size)
+        payload = self._payload(size)
         if payload[0] != 10:
             raise self._odd(f"a greeting of version {payload[0]}")
         fields = Fields(payload)
