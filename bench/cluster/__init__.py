@@ -10,5 +10,14 @@ TITLES = {
     "fleet": "A fleet waits for names, kubeadm's Corefile",
     "fleet-cached": "A fleet waits for names, denials cached for 30 s",
 }
-DRAWN = ("time", "writes", "each", "rate", "coredns", "last")
+DRAWN = (
+    "time",
+    "writes",
+    "few-seen",
+    "few-last",
+    "many-each",
+    "many-last",
+    "many-rate",
+    "many-coredns",
+)
 PAGES = Pages("cluster", "Results on a cluster", TITLES, DRAWN)

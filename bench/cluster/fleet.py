@@ -13,7 +13,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from statistics import median
 
 import dns.exception
@@ -24,7 +25,7 @@ import dns.rcode
 
 from bench import pages
 from bench.cluster import meters
-from bench.cluster.account import account, quiet
+from bench.cluster.account import account, quiet, undisturbed
 from bench.cluster.place import Network, answers, standing
 from bench.cluster.wire import Capture, most_within, route
 from bench.launch import Failed, Launcher, Run
@@ -62,32 +63,50 @@ def cached(field: Field, *, quick: bool) -> Iterator[Row]:
 
 
 def measured(measure: str, corefile: str, field: Field, quick: bool) -> Iterator[Row]:
-    """A fleet of each kind, one after another. One that fails is told and left out."""
-    count, seconds = (40, 20.0) if quick else (200, 300.0)
-    found: dict[str, Figures] = {}
+    """A few of each kind at once, then a fleet of each kind alone. What fails is told and left out."""
+    few, many, seconds = (5, 40, 20.0) if quick else (20, 200, 300.0)
+    found: dict[str, dict[str, Figures]] = {"few": {}, "many": {}}
     failed: list[str] = []
     with standing() as cluster:
-        for rival in RIVALS:
+        for size, count, kinds in (
+            ("few", few, RIVALS),
+            *(("many", many, (rival,)) for rival in RIVALS),
+        ):
+            text = f"{count} of each {' and '.join(kinds)}"
             try:
-                found[rival] = waited(cluster, field, rival, corefile, count, seconds)
-                told = f"{found[rival]['each']:.0f} queries a gate"
-                told += f", {found[rival]['others']:.0f}% of the machine taken by others"
+                some = undisturbed(
+                    partial(waited, cluster, field, kinds, corefile, count, seconds),
+                    lambda some: next(iter(some.values()))["others"],
+                )
             except (Failed, AssertionError, OSError) as error:
                 told = f"not measured: {' '.join(str(error).split())[:400]}"
-                failed.append(f"{rival}, {told}")
-            print(f"  {measure}, {rival}: {told}", file=sys.stderr, flush=True)
-    yield from rows(measure, found, failed, count, seconds, goals=not quick)
+                failed.append(f"{text}, {told}")
+            else:
+                found[size] |= some
+                told = ", ".join(f"{one['seen']:.0f}" for one in some.values()) + " queries a gate"
+                told += f", {some[kinds[0]]['others']:.0f}% of the machine taken by others"
+            print(f"  {measure}, {text}: {told}", file=sys.stderr, flush=True)
+    yield from rows(measure, found, failed, few, many, seconds, goals=not quick)
 
 
 def waited(
-    cluster: Cluster, field: Field, rival: str, corefile: str, count: int, seconds: float
-) -> Figures:
-    """Let so many gates of a kind wait so long, then publish their names."""
-    if rival not in field.rivals:
-        raise Failed(field.missing.get(rival, "left out"))
+    cluster: Cluster,
+    field: Field,
+    kinds: Sequence[str],
+    corefile: str,
+    count: int,
+    seconds: float,
+) -> dict[str, Figures]:
+    """Let so many gates of each kind wait so long, then publish their names.
+
+    What CoreDNS and the machine tell is that of all kinds together.
+    """
+    for rival in kinds:
+        if rival not in field.rivals:
+            raise Failed(field.missing.get(rival, f"{rival} was left out"))
     network = Network(cluster)
     server = renewed(cluster, network, corefile)
-    namespace = Namespace(cluster, f"fleet-{rival}")
+    namespace = Namespace(cluster, "fleet")
     namespace.create()
     quiet()
     try:
@@ -98,53 +117,61 @@ def waited(
         ):
             before, spent = meters.coredns(cluster), account()
             began = time.time()
-            runs = []
+            runs: dict[str, Run] = {}
+            # Kinds in turn, so that none has the machine for itself when it starts.
             for place in range(count):
-                target = f"gate-{place}.{SERVICE}.{namespace.name}"
-                words = field.rivals[rival].command(NAME, target) or []
-                runs.append(launcher.start(words))
-            for run in runs:
+                for kind, rival in enumerate(kinds):
+                    label = f"gate-{kind}-{place}"
+                    target = f"{label}.{SERVICE}.{namespace.name}"
+                    words = field.rivals[rival].command(NAME, target) or []
+                    runs[label] = launcher.start(words)
+            for run in runs.values():
                 launcher.started(run)
             time.sleep(seconds)
             ended = time.time()
             busy, _ = pages.spent(spent.jiffies)
             others = spent.others()
             after = meters.coredns(cluster)
-            for run in runs:
+            for run in runs.values():
                 if run.status is not None:
                     raise Failed(f"{' '.join(run.argv)[:80]} ended by itself: {launcher.tail()}")
-            known = published(namespace, network, count)
-            for run in runs:
+            known = published(namespace, network, list(runs))
+            for run in runs.values():
                 launcher.good(run, PATIENCE)
             lost = capture.lost()
         took = ended - began
-        times = {gate: sent for gate, sent in capture.times.items() if gate.startswith("gate-")}
-        return figures(times, runs, ended, known) | {
-            "each": _grown("coredns_dns_requests_total", before, after) / count,
+        whole = {
+            "each": _grown("coredns_dns_requests_total", before, after) / len(runs),
             "rate": _grown("coredns_dns_requests_total", before, after) / took,
             "coredns": _grown("process_cpu_seconds_total", before, after) / took * 100,
             "busy": busy * 100,
             "others": others,
             "lost": lost,
         }
+        found = {}
+        for kind, rival in enumerate(kinds):
+            mine = [label for label in runs if label.startswith(f"gate-{kind}-")]
+            times = [capture.times.get(label, ()) for label in mine]
+            found[rival] = whole | figures(times, [runs[each] for each in mine], ended, known)
+        return found
     finally:
         namespace.delete()
 
 
 def figures(
-    times: Mapping[str, Sequence[float]], runs: list[Run], until: float, known: float
+    times: Sequence[Sequence[float]], runs: Sequence[Run], until: float, known: float
 ) -> Figures:
     """What the wire and the gates themselves tell.
 
     `times` are each gate's questions; those `until` the names were published make the counts. `known` is
     when CoreDNS knew the names.
     """
-    waiting = [int(at) for sent in times.values() for at in sent if at < until]
+    waiting = [int(at) for sent in times for at in sent if at < until]
     late = [run.ended - known for run in runs]
     return {
         "seen": len(waiting) / len(runs),
         "busiest": max(Counter(waiting).values(), default=0),
-        "together": max((most_within(sent, WINDOW) for sent in times.values()), default=0),
+        "together": max((most_within(sent, WINDOW) for sent in times), default=0),
         "last": max(late),
         "half": median(late),
         "cpu": sum(run.cpu for run in runs),
@@ -170,10 +197,9 @@ def renewed(cluster: Cluster, network: Network, corefile: str) -> str:
     return address
 
 
-def published(namespace: Namespace, network: Network, count: int) -> float:
-    """Publish all names; gives the `monotonic()` time from which CoreDNS knew them."""
-    names = [f"gate-{place}" for place in range(count)]
-    names += [f"probe-{place}" for place in range(PROBES)]
+def published(namespace: Namespace, network: Network, labels: Sequence[str]) -> float:
+    """Publish names with these labels; gives the `monotonic()` time from which CoreDNS knew them."""
+    names = [*labels, *(f"probe-{place}" for place in range(PROBES))]
     endpoints = [
         {
             "hostname": name,
@@ -234,69 +260,63 @@ class Probe:
 
 def rows(
     measure: str,
-    found: dict[str, Figures],
+    found: dict[str, dict[str, Figures]],
     failed: list[str],
-    count: int,
+    few: int,
+    many: int,
     seconds: float,
     *,
     goals: bool,
 ) -> Iterator[Row]:
-    """The rows of all fleets, and what a thousand gates would come to."""
+    """The rows of a few gates and of all fleets, and what a thousand gates would come to."""
     period = f"{seconds / 60:g} min" if seconds >= 60 else f"{seconds:g} s"
     notes = [f"{each.rstrip('.')}." for each in failed]
     notes += [
         f"{rival}: {one['lost']:.0f} packets were not seen."
-        for rival, one in found.items()
+        for some in found.values()
+        for rival, one in some.items()
         if one["lost"]
     ]
-
-    def samples(key: str, times: float = 1.0) -> dict[str, list[float]]:
-        return {rival: [one[key] * times] for rival, one in found.items()}
-
     aims = [Goal(0.85, NSLOOKUP), Goal(0.22, GETADDRINFO)] if goals else []
-    yield Row(
-        f"{measure}/each",
-        f"DNS queries a gate in {period}, missing a.b.c",
-        "queries",
-        samples("each"),
-        *aims,
-        note="\n\n".join(notes),
-    )
-    yield Row(
-        f"{measure}/seen",
-        "the same, counted on the wire",
-        "queries",
-        samples("seen"),
-    )
-    yield Row(
-        f"{measure}/together",
-        "most queries of one gate within 25 ms",
-        "queries",
-        samples("together"),
-        Goal(1, subject=GATE, figure="max"),
-    )
+    apart = Goal(1, subject=GATE, figure="max")
     rate, share = "queries a second", "percent of a cpu"
-    yield Row(f"{measure}/rate", f"all {count} gates, at CoreDNS", rate, samples("rate"))
-    yield Row(
-        f"{measure}/busiest", f"all {count} gates, in the busiest second", rate, samples("busiest")
-    )
-    yield Row(f"{measure}/coredns", "cpu of CoreDNS", share, samples("coredns"))
-    yield Row(f"{measure}/busy", "the machine was busy", "%", samples("busy"))
-    yield Row(f"{measure}/others", "of that, taken by others", "%", samples("others"))
-    yield Row(f"{measure}/half", "names appear, half of the gates have left", "s", samples("half"))
-    yield Row(f"{measure}/last", "names appear, the last gate has left", "s", samples("last"))
-    yield Row(f"{measure}/cpu", f"cpu of all {count} gates", "cpu s", samples("cpu"))
-    yield Row(f"{measure}/peak", "peak memory of the largest gate", "MiB", samples("peak"))
-    more = THOUSAND / count
+
+    def row(size: str, key: str, title: str, unit: str, *aims: Goal, note: str = "") -> Row:
+        samples = {rival: [one[key]] for rival, one in found[size].items()}
+        return Row(f"{measure}/{size}-{key}", title, unit, samples, *aims, note=note)
+
+    asked = f"DNS queries a gate in {period}, missing a.b.c"
+    together = "most queries of one gate within 25 ms"
+    left = "names appear, half of the gates have left", "names appear, the last gate has left"
+    kinds = f"{few} of each kind at once"
+    note = "\n\n".join(notes)
+    yield row("few", "seen", f"{kinds}: {asked}", "queries", *aims, note=note)
+    yield row("few", "together", f"{kinds}: {together}", "queries", apart)
+    yield row("few", "half", f"{kinds}: {left[0]}", "s")
+    yield row("few", "last", f"{kinds}: {left[1]}", "s")
+    kind = f"{many} of a kind"
+    yield row("many", "each", f"{kind}: {asked}", "queries", *aims)
+    yield row("many", "seen", f"{kind}: the same, counted on the wire", "queries")
+    yield row("many", "together", f"{kind}: {together}", "queries", apart)
+    yield row("many", "half", f"{kind}: {left[0]}", "s")
+    yield row("many", "last", f"{kind}: {left[1]}", "s")
+    yield row("many", "rate", f"{kind}: at CoreDNS", rate)
+    yield row("many", "busiest", f"{kind}: in the busiest second", rate)
+    yield row("many", "coredns", f"{kind}: cpu of CoreDNS", share)
+    yield row("many", "cpu", f"{kind}: cpu of the gates", "cpu s")
+    yield row("many", "peak", f"{kind}: peak memory of the largest gate", "MiB")
+    yield row("many", "busy", f"{kind}: the machine was busy", "%")
+    yield row("many", "others", f"{kind}: of that, taken by others", "%")
+    more = THOUSAND / many
     for key, title, unit in (
         ("rate", "at CoreDNS", rate),
         ("busiest", "in the busiest second", rate),
         ("coredns", "cpu of CoreDNS", share),
     ):
         yield Row(
-            f"{measure}/{key}-{THOUSAND}",
-            f"computed for 1,000 gates, {title}",
+            f"{measure}/computed-{key}",
+            f"1,000 of a kind, computed: {title}",
             unit,
-            samples(key, more),
-            note=f"Computed, not measured: {more:g} times what {count} gates came to.",
+            {rival: [one[key] * more] for rival, one in found["many"].items()},
+            note=f"Computed, not measured: {more:g} times what {many} gates came to.",
         )

@@ -17,12 +17,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import tools.cluster.hadoop
 import tools.cluster.services
 from bench.cluster import images, meters
-from bench.cluster.account import account, quiet
+from bench.cluster.account import account, quiet, undisturbed
 from bench.cluster.gates import Sampler, folders
 from bench.cluster.meters import Audit, Meters
 from bench.cluster.outcome import PATH, Figures, rows
@@ -115,7 +116,9 @@ def measured(story: Story, field: Field, rounds: int) -> Iterator[Row]:
         idle = idling(gauge)
         for turn, way in turns:
             try:
-                figures = played(cluster, story, way, gauge)
+                figures = undisturbed(
+                    partial(played, cluster, story, way, gauge), lambda one: one["others"]
+                )
             except (Failed, AssertionError, OSError, subprocess.SubprocessError) as error:
                 told = f"not measured: {' '.join(str(error).split())[:400]}"
                 if turn:

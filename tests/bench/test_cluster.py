@@ -16,6 +16,7 @@ import yaml
 
 from bench.__main__ import PAGES as LOCAL
 from bench.cluster import PAGES, fleet, meters, outcome, stories
+from bench.cluster.account import undisturbed
 from bench.cluster.gates import Sampler, Used
 from bench.cluster.meters import Audit, Written
 from bench.cluster.watch import Pods
@@ -344,7 +345,7 @@ def run(ended: float, cpu: float = 0.5, peak: int = 8 << 20) -> Run:
 
 def test_a_fleet_is_summed_up() -> None:
     """Queries a gate, the busiest second, the closest pair, and when the half and the last have left."""
-    times = {"gate-0": [1.0, 1.01, 5.0, 99.0], "gate-1": [1.5, 9.0, 9.3]}
+    times = [[1.0, 1.01, 5.0, 99.0], [1.5, 9.0, 9.3]]
     runs = [run(100.25), run(103.0, peak=9 << 20)]
     told = fleet.figures(times, runs, until=98.0, known=100.0)
     assert told["seen"] == 3
@@ -372,21 +373,31 @@ def test_goals_and_a_thousand_gates() -> None:
         "lost",
     )
     found = {rival: dict.fromkeys(keys, 100.0) for rival in (GATE, NSLOOKUP, GETADDRINFO)}
-    found[GATE] |= {"each": 80.0, "together": 1.0, "rate": 4.0, "lost": 0.0}
+    found[GATE] |= {"each": 80.0, "seen": 20.0, "together": 1.0, "rate": 4.0, "lost": 0.0}
     found[NSLOOKUP]["lost"] = 3.0
     found[GETADDRINFO]["lost"] = 0.0
-    rows = {row.key: row for row in fleet.rows("f", found, [], 200, 300, goals=True)}
-    verdicts = rows["f/each"].verdicts()
-    assert [verdict.endswith("reached") for verdict in verdicts] == [True, False]
-    assert rows["f/each"].note == "nslookup loop: 3 packets were not seen."
-    (spacing,) = rows["f/together"].verdicts()
+    both = {"few": found, "many": found}
+    rows = {row.key: row for row in fleet.rows("f", both, [], 20, 200, 300, goals=True)}
+    for key, reached in (("few-seen", [True, True]), ("many-each", [True, False])):
+        verdicts = rows[f"f/{key}"].verdicts()
+        assert [verdict.endswith("reached") for verdict in verdicts] == reached
+    assert rows["f/few-seen"].note == "\n\n".join(["nslookup loop: 3 packets were not seen."] * 2)
+    (spacing,) = rows["f/many-together"].verdicts()
     assert spacing.endswith("reached")
-    assert rows["f/rate-1000"].samples[GATE] == [20.0]
-    assert rows["f/rate-1000"].title.startswith("computed")
-    assert "5 times" in rows["f/rate-1000"].note
-    assert not any(
-        row.goals for row in fleet.rows("f", found, [], 40, 20, goals=False) if row.key == "f/each"
-    )
+    computed = rows["f/computed-rate"]
+    assert computed.samples[GATE] == [20.0]
+    assert "computed" in computed.title
+    assert "5 times" in computed.note
+    quick = fleet.rows("f", both, [], 5, 40, 20, goals=False)
+    assert not any(row.goals for row in quick if not row.key.endswith("together"))
+
+
+def test_what_others_disturbed_is_measured_again() -> None:
+    """A run of which others took much is repeated, twice at most; the last counts whatever they took."""
+    for shares, counts in (([2.0], 2.0), ([50.0, 3.0], 3.0), ([50.0, 40.0, 60.0], 60.0)):
+        left = iter(shares)
+        assert undisturbed(left.__next__, float) == counts
+        assert list(left) == []
 
 
 def test_the_corefiles_differ_in_denials_alone() -> None:
