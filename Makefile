@@ -3,7 +3,7 @@
 #   PYTHON=...   the interpreter to use (default: the first Python 3.11 or later found)
 #   WORKERS=...  test processes (default: the number of cores, at least 4: most tests wait)
 #   ARGS=...     more arguments for the command behind demo, test, services-test, coverage, bench,
-#                image-test, lock
+#                bench-cluster, image-test, lock
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
@@ -83,6 +83,11 @@ coverage: .venv/dev.stamp servers ## run the suite with branch coverage, child p
 bench: .venv/dev.stamp servers ## measure against the rivals and print the ratios
 	$(BIN)/python -m tools.fetch_wait4x
 	$(BIN)/python -m bench $(ARGS)
+
+.PHONY: bench-cluster
+bench-cluster: .venv/dev.stamp servers cluster-servers image ## measure the stories and a fleet of gates on a real Kubernetes (an hour and a quarter)
+	$(BIN)/python -m tools.fetch_wait4x
+	$(BIN)/python -m bench.cluster $(ARGS)
 
 .PHONY: image
 image: dist/image.stamp ## build the OCI image layout in dist/image

@@ -10,12 +10,8 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import contextlib
-import datetime
-import json
 import os
-import platform
 import resource
-import subprocess
 import sys
 import threading
 import time
@@ -24,12 +20,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import cost, draw, lateness, many, services, signals
+from bench import cost, lateness, many, pages, services, signals
 from bench.launch import Failed
-from bench.results import Row, as_json, from_json, table
+from bench.pages import OUTPUT, Pages, Section
+from bench.results import Row
 from bench.rivals import ALL, Field
-
-OUTPUT = Path(__file__).resolve().parents[1] / "docs" / "benchmarks"
 
 Measure = Callable[..., Iterator[Row]]
 
@@ -64,6 +59,7 @@ TITLES = {
     "services-late": "Services in their own protocols: lateness after a start",
     "stack": "One gate, six protocols, eight servers in random order",
 }
+PAGES = Pages("results", "Results", TITLES)
 
 
 def main() -> int:
@@ -93,8 +89,8 @@ def main() -> int:
     sections: dict[str, Section] = {}
     failures: dict[str, str] = {}
     with Field(options.rival or ()) as field:
-        machine = _machine(field)
-        print(_header(machine))
+        machine = pages.machine({rival.name: rival.version for rival in field.rivals.values()})
+        print(pages.header(machine))
         failures |= field.missing
 
         together = [name for name in chosen if name in TOGETHER]
@@ -108,7 +104,7 @@ def main() -> int:
 
         def measure(name: str) -> None:
             rows: list[Row] = []
-            before = _jiffies()
+            before = pages.jiffies()
             try:
                 for row in (ALONE | TOGETHER)[name](field, quick=options.quick):
                     rows.append(row)
@@ -118,7 +114,7 @@ def main() -> int:
                 failures[name] = f"{error.__class__.__name__}: {error}"
                 if name in TOGETHER:
                     standing.abort()
-            sections[name] = Section(name, _noise(before), rows)
+            sections[name] = Section(TITLES[name], pages.noise(before), rows)
             print(sections[name].text(), flush=True)
 
         for name in chosen:
@@ -131,100 +127,8 @@ def main() -> int:
     told += "".join(f"\nNot measured: {name}: {why}\n" for name, why in failures.items())
     print(told)
     if output is not None:
-        _write(output, machine, sections)
+        PAGES.write(output, machine, sections)
     return 1 if failures else 0
-
-
-class Section:
-    """The rows of one measure, and how the machine was meanwhile."""
-
-    def __init__(self, name: str, noise: str, rows: list[Row]) -> None:
-        self.name = name
-        self.noise = noise
-        self.rows = rows
-
-    def text(self) -> str:
-        """Its heading and table."""
-        shown = table(self.rows) if self.rows else "not measured"
-        return f"\n## {TITLES[self.name]}\n\n{shown}\n{self.noise}\n"
-
-    def as_json(self) -> dict[str, object]:
-        """As it is written down."""
-        return {"noise": self.noise, "rows": [as_json(row) for row in self.rows]}
-
-
-def _write(folder: Path, machine: dict[str, object], sections: dict[str, Section]) -> None:
-    """Write what was measured beside what was measured before and not now."""
-    folder.mkdir(parents=True, exist_ok=True)
-    data = folder / "results.json"
-    kept = json.loads(data.read_text())["sections"] if data.exists() else {}
-    known = {
-        name: Section(name, section["noise"], [from_json(row) for row in section["rows"]])
-        for name, section in kept.items()
-    }
-    known |= sections
-    ordered = [known[name] for name in TITLES if name in known]
-    written = {"machine": machine, "sections": {each.name: each.as_json() for each in ordered}}
-    data.write_text(json.dumps(written, indent=1) + "\n")
-    text = f"# Results\n\n{_header(machine)}"
-    for section in ordered:
-        text += section.text()
-        for file, picture in draw.pictures(section.name, section.rows).items():
-            (folder / file).write_text(picture)
-            text += f"\n![{TITLES[section.name]}]({file})\n"
-    (folder / "results.md").write_text(text)
-
-
-def _machine(field: Field) -> dict[str, object]:
-    model = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        platform.machine(),
-    )
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
-    return {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "commit": subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--exclude=*"],
-            cwd=OUTPUT.parents[1],
-            capture_output=True,
-            text=True,
-        ).stdout.strip(),
-        "cpu": f"{os.cpu_count()} cores, {model}",
-        "memory": f"{memory:.0f} GiB",
-        "kernel": platform.release(),
-        "system": platform.freedesktop_os_release().get("PRETTY_NAME", "?"),
-        "rivals": {rival.name: rival.version for rival in field.rivals.values()},
-    }
-
-
-def _header(machine: dict[str, object]) -> str:
-    rivals = machine["rivals"]
-    assert isinstance(rivals, dict)
-    lines = [
-        f"{machine['date']}, commit {machine['commit']}, {machine['cpu']}, {machine['memory']}, Linux {machine['kernel']},"
-    ]
-    lines += [f"{machine['system']}. Each cell: median (least to most).\n"]
-    lines += [f"- {name}: {version}" for name, version in rivals.items()]
-    return "\n".join(lines) + "\n"
-
-
-def _jiffies() -> list[int]:
-    return [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-
-
-def _noise(before: list[int]) -> str:
-    spent = [after - was for after, was in zip(_jiffies(), before, strict=True)]
-    total = sum(spent) or 1
-    idle, stolen = (spent[3] + spent[4]) / total, spent[7] / total
-    now = datetime.datetime.now(datetime.UTC)
-    return (
-        f"Until {now:%Y-%m-%d %H:%M} UTC; the machine was {1 - idle:.0%} busy meanwhile, {stolen:.1%} of "
-        f"its time stolen, its load {os.getloadavg()[0]:.1f} at the end."
-    )
 
 
 if __name__ == "__main__":

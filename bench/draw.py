@@ -32,7 +32,9 @@ def pictures(section: str, rows: list[Row]) -> dict[str, str]:
     """The pictures of a section by file name: one for all rows of one unit."""
     units = dict.fromkeys(row.unit for row in rows if len(row.samples) > 1)
     return {
-        f"{section}-{unit.lower()}.svg": chart([row for row in rows if row.unit == unit])
+        f"{section}-{unit.lower().replace(' ', '-')}.svg": chart(
+            [row for row in rows if row.unit == unit]
+        )
         for unit in units
     }
 

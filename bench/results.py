@@ -127,7 +127,8 @@ def table(rows: list[Row]) -> str:
                 low, high = number(min(values)), number(max(values))
                 cells.append(f"{number(row.figure(name))} ({low} to {high})")
         told = row.verdicts()
-        if not told:
+        # A share of the machine is no less for being a part of another one.
+        if not told and row.unit != "%":
             for against in names:
                 ratio = row.ratio(row.subject, against)
                 if against != row.subject and against == "wait4x" and ratio is not None:

@@ -15,6 +15,8 @@ A page says where a table stands, each mark on a line of its own; what is betwee
 | `verb:NAME`      | the options of a verb of the toolbox                                     |
 | `verbs`          | the verbs of the toolbox                                                 |
 | `causes`         | each cause, what it means and what to do                                 |
+| `cluster:ended`  | how each story ended in each way, from `docs/benchmarks/cluster.json`    |
+| `cluster:given`  | what stands for each gate of a story in each way                         |
 
 With `--check` nothing is written; it fails when a page is not what it would be.
 """
@@ -27,6 +29,9 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import yaml
+
+from bench.cluster import PAGES, outcome, stories, ways
 from service_precheck import causes, cli, schemes
 from service_precheck.access import LOGIN_OPTIONS, ON_AUTH_REFUSED, TLS, TLS_OPTIONS
 from service_precheck.model import INDEFINITE
@@ -81,6 +86,8 @@ def content(mark: str, docs: Path = DOCS) -> str:
         "gate": gate,
         "verbs": verbs,
         "causes": all_causes,
+        "cluster:ended": lambda: ended(docs),
+        "cluster:given": given,
     }[mark]()
 
 
@@ -238,6 +245,25 @@ def all_causes() -> str:
         )
         parts.append(f"\n## {name}\n\n{meant}\n\n**What to do:** {advice.remedy}\n")
     return "".join(parts) + "\n"
+
+
+def ended(docs: Path) -> str:
+    _, sections = PAGES.read(docs / "benchmarks")
+    measured = {name: sections[name].rows for name in stories.STORIES if name in sections}
+    heads = ("story", "way", "restarts", "time to ready", "API writes")
+    return table(heads, outcome.summary(measured))
+
+
+def given() -> str:
+    rows = []
+    for story in stories.STORIES:
+        files = sorted((DOCS.parent / "examples" / "kubernetes" / story).glob("*.yaml"))
+        objects = [each for file in files for each in yaml.safe_load_all(file.read_text())]
+        for workload, loop, wait4x in ways.given(objects):
+            rows.append(
+                (story, workload, "<br>".join(map(code, loop)), "<br>".join(map(code, wait4x)))
+            )
+    return table(("story", "workload", "the loop's names", "wait4x, one after another"), rows)
 
 
 if __name__ == "__main__":

@@ -85,6 +85,29 @@ def resolv_conf(*servers: str, search: Sequence[str] = (), options: str = "") ->
     return "".join(f"{line}\n" for line in lines)
 
 
+def inside(network: str, call: Callable[[], T]) -> T:
+    """Return what `call` returns in the network namespace of this file, in a thread that ends with it."""
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            with open(network) as namespace:
+                libc = ctypes.CDLL(None, use_errno=True)
+                if libc.setns(namespace.fileno(), CLONE_NEWNET) != 0:
+                    raise OSError(ctypes.get_errno(), "setns")
+            results.append(call())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
 class World:
     """A network namespace; see the module's docstring."""
 
@@ -159,25 +182,7 @@ class World:
 
     def inside(self, call: Callable[[], T]) -> T:
         """Return what `call` returns in here; sockets and threads that it makes belong here."""
-        results: list[T] = []
-        errors: list[BaseException] = []
-
-        def work() -> None:
-            try:
-                with open(f"/run/netns/{self.name}") as namespace:
-                    libc = ctypes.CDLL(None, use_errno=True)
-                    if libc.setns(namespace.fileno(), CLONE_NEWNET) != 0:
-                        raise OSError(ctypes.get_errno(), "setns")
-                results.append(call())
-            except BaseException as error:
-                errors.append(error)
-
-        thread = threading.Thread(target=work)
-        thread.start()
-        thread.join()
-        if errors:
-            raise errors[0]
-        return results[0]
+        return inside(f"/run/netns/{self.name}", call)
 
     def socket(self, family: int, kind: int) -> Channel:
         """Return a new socket of this world."""

@@ -98,8 +98,9 @@ class Namespace:
 
     def delete(self) -> None:
         """Delete it with all that is in it, without waiting for pods to say goodbye."""
-        self.kubectl("delete", "pods", "--all", "--grace-period=0", "--force", check=False)
+        # First the namespace: then nobody makes pods anew.
         self.cluster.kubectl("delete", "namespace", self.name, "--wait=false", check=False)
+        self.kubectl("delete", "pods", "--all", "--grace-period=0", "--force", check=False)
 
     def kubectl(self, *words: str, given: str | None = None, check: bool = True) -> str:
         """Run kubectl in it."""

@@ -24,12 +24,17 @@ if TYPE_CHECKING:
 
 LOGS = STATE / "logs"
 AUDIT = LOGS / "audit.log"
-# Who wrote what, and how much of it: what the benchmark counts.
+# Who wrote what, and how much of it: what the benchmark counts. What a Secret holds is not logged.
+WRITES = ("create", "update", "patch", "delete", "deletecollection")
 AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
     "omitStages": ["RequestReceived"],
-    "rules": [{"level": "Metadata"}],
+    "rules": [
+        {"level": "Metadata", "resources": [{"group": "", "resources": ["secrets"]}]},
+        {"level": "Request", "verbs": list(WRITES)},
+        {"level": "Metadata"},
+    ],
 }
 
 

@@ -6,8 +6,11 @@ import gzip
 import hashlib
 import io
 import json
+import os
+import shutil
 import subprocess
 import tarfile
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +26,10 @@ REGISTRY = "service-precheck.test"
 FOLDER = cache() / "cluster-images"
 BUSYBOX = Path("/bin/busybox")
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+SOURCES = Path("/etc/apt/sources.list.d/debian.sources")
+SUITE = "bookworm"
+# What no program reads.
+LEFT_OUT = ("/usr/share/doc/*", "/usr/share/locale/*")
 
 
 def load(node: Node) -> None:
@@ -74,6 +81,31 @@ def archive(name: str, files: Mapping[str, tuple[bytes, int]], command: Sequence
             tar.addfile(entry, io.BytesIO(data))
     write(made, name, layer.getvalue(), command)
     return made
+
+
+def can_bootstrap() -> bool:
+    """Whether a Debian can be made here: as root on Debian, with mmdebstrap."""
+    return os.geteuid() == 0 and SOURCES.exists() and shutil.which("mmdebstrap") is not None
+
+
+def bootstrap(packages: Sequence[str], hooks: Sequence[str] = ()) -> bytes:
+    """The root folder of a small Debian with these packages, as a tar file. Raises CalledProcessError."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=FOLDER) as work:
+        root = Path(work, "root.tar")
+        subprocess.run(
+            [
+                *("mmdebstrap", "--quiet", "--variant=apt", f"--include={','.join(packages)}"),
+                # A mirror may be a copy of some day before.
+                '--aptopt=Acquire::Check-Valid-Until "false"',
+                *(f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT),
+                *(f"--customize-hook={hook}" for hook in hooks),
+                *(SUITE, str(root), str(SOURCES)),
+            ],
+            stdin=subprocess.DEVNULL,
+            check=True,
+        )
+        return root.read_bytes()
 
 
 def write(
