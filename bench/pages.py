@@ -6,6 +6,7 @@ The pages are made from the samples alone, so that a test can make them again.
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 import os
 import platform
@@ -113,12 +114,6 @@ def machine(rivals: dict[str, str]) -> Machine:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "commit": subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--exclude=*"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-        ).stdout.strip(),
         "cpu": f"{os.cpu_count()} cores, {model}",
         "memory": f"{memory:.0f} GiB",
         "kernel": platform.release(),
@@ -127,12 +122,19 @@ def machine(rivals: dict[str, str]) -> Machine:
     }
 
 
+@functools.cache
+def commit() -> str:
+    """What is measured, as it is when first asked for."""
+    describe = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    return subprocess.run(describe, cwd=ROOT, capture_output=True, text=True).stdout.strip()
+
+
 def header(machine: Machine) -> str:
     """The lines about the machine that a page opens with."""
     rivals = machine["rivals"]
     assert isinstance(rivals, dict)
     lines = [
-        f"{machine['date']}, commit {machine['commit']}, {machine['cpu']}, {machine['memory']}, Linux {machine['kernel']},"
+        f"{machine['date']}, {machine['cpu']}, {machine['memory']}, Linux {machine['kernel']},"
     ]
     lines += [f"{machine['system']}. Each cell: median (least to most).\n"]
     lines += [f"- {name}: {version}" for name, version in rivals.items()]
@@ -152,10 +154,10 @@ def spent(before: list[int]) -> tuple[float, float]:
 
 
 def noise(before: list[int]) -> str:
-    """How busy the machine was since then, in words."""
+    """What was measured, and how busy the machine was since then, in words."""
     busy, stolen = spent(before)
     now = datetime.datetime.now(datetime.UTC)
     return (
-        f"Until {now:%Y-%m-%d %H:%M} UTC; the machine was {busy:.0%} busy meanwhile, {stolen:.1%} of "
+        f"Commit {commit()}, until {now:%Y-%m-%d %H:%M} UTC; the machine was {busy:.0%} busy meanwhile, {stolen:.1%} of "
         f"its time stolen, its load {os.getloadavg()[0]:.1f} at the end."
     )
