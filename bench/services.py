@@ -24,13 +24,17 @@ from bench.rivals import GATE, WAIT4X, Field
 from tests.bed.services.kafka import Kafka
 from tests.bed.services.mariadb import MariaDB
 from tests.bed.services.mongodb import FerretDB
+from tests.bed.services.mysql import MySQL
 from tests.bed.services.postgresql import PostgreSQL
 from tests.bed.services.rabbitmq import RabbitMQ
 from tests.bed.services.redis import Redis
 from tests.bed.services.stack import Stack
+from tests.bed.tls import Authority
 
 DRIVER = "Python driver"
 PASSWORD = "bench-pass-word"
+# PostgreSQL's ways to log in, as they are by default today.
+SCRAM = "local all all trust", "host all all 127.0.0.1/32 scram-sha-256"
 # Waits until `ask()` raises nothing; `ask` is what stands before it.
 LOOP = """
 import time
@@ -114,7 +118,7 @@ def services() -> dict[str, Service]:
             ),
         ),
         "postgresql": Service(
-            PostgreSQL(hba=("local all all trust", "host all all 127.0.0.1/32 scram-sha-256")),
+            PostgreSQL(hba=SCRAM),
             f"postgresql://app:{PASSWORD}@127.0.0.1:PORT/postgres",
             (
                 "postgresql",
@@ -177,13 +181,58 @@ def services() -> dict[str, Service]:
     }
 
 
+def dearer(authority: Authority) -> dict[str, Service]:
+    """What costs more, and may be just what a user has: TLS, as each side speaks it by default, and SCRAM.
+
+    Neither side checks a certificate here, as most do who ask from inside a cluster.
+    """
+    return {
+        "mysql-tls": Service(
+            MySQL(),
+            f"mysql://app:{PASSWORD}@127.0.0.1:PORT/shop",
+            ("mysql", f"app:{PASSWORD}@tcp(127.0.0.1:PORT)/shop?tls=skip-verify"),
+            "import pymysql\n"
+            "def ask():\n"
+            f"    pymysql.connect(host='127.0.0.1', port=PORT, user='app', password='{PASSWORD}',"
+            " database='shop', ssl={'check_hostname': False}).close()\n",
+            prepare=lambda server: server.sql(
+                "CREATE DATABASE shop",
+                f"CREATE USER app@'%' IDENTIFIED BY '{PASSWORD}'",
+                "GRANT SELECT ON shop.* TO app@'%'",
+            ),
+        ),
+        "postgresql-tls": Service(
+            PostgreSQL(hba=SCRAM, authority=authority),
+            f"postgresql://app:{PASSWORD}@127.0.0.1:PORT/postgres",
+            (
+                "postgresql",
+                f"postgres://app:{PASSWORD}@127.0.0.1:PORT/postgres?sslmode=require",
+            ),
+            "import psycopg\n"
+            "def ask():\n"
+            f"    psycopg.connect('postgresql://app:{PASSWORD}@127.0.0.1:PORT/postgres').close()\n",
+            prepare=lambda server: server.sql(f"CREATE USER app PASSWORD '{PASSWORD}'"),
+        ),
+        "mongodb-login": Service(
+            FerretDB(login=("root", PASSWORD)),
+            f"mongodb://root:{PASSWORD}@127.0.0.1:PORT",
+            ("mongodb", f"mongodb://root:{PASSWORD}@127.0.0.1:PORT"),
+            "import pymongo\n"
+            "def ask():\n"
+            f"    url = 'mongodb://root:{PASSWORD}@127.0.0.1:PORT/?serverSelectionTimeoutMS=1000'\n"
+            "    with pymongo.MongoClient(url) as client:\n"
+            "        client.admin.command('ping')\n",
+        ),
+    }
+
+
 def cost(field: Field, *, quick: bool) -> Iterator[Row]:
     """CPU and peak memory to exit with a service that serves, rivals in turn."""
     rounds = 5 if quick else 25
-    with Launcher() as launcher:
+    with Launcher() as launcher, Authority() as authority:
         floor = launcher.run(FLOOR).peak * MEBI
         note = f"Peak memory below {floor:.1f} MiB cannot be told from the meter's own."
-        for name, service in services().items():
+        for name, service in (services() | dearer(authority)).items():
             with service.server as server:
                 service.prepare(server)
                 cpu, peak = measured(launcher, service.words(field, server.port), {}, rounds)
