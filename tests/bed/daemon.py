@@ -66,6 +66,11 @@ class Daemon:
             start_new_session=True,
         )
 
+    def wait_end(self, timeout: float = 30.0) -> None:
+        """Return once the program has ended by itself."""
+        assert self._popen is not None, "not started"
+        self._popen.wait(timeout)
+
     def stop(self, number: int = signal.SIGTERM) -> None:
         """End the program, by force if it does not go."""
         popen, self._popen = self._popen, None

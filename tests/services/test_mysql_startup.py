@@ -6,6 +6,7 @@ driver's first success is printed, and measured by `make bench`.
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from typing import Self
 import pymysql
 import pytest
 
+from tests.bed.daemon import Daemon
 from tests.bed.process import Finished, Gate
 from tests.bed.services.mariadb import MariaDB
 from tests.bed.services.mysql import MySQL
@@ -124,6 +126,26 @@ def test_a_crash(db: MariaDB, ask: Ask, gate: Callable[..., Gate]) -> None:
     waiting.wait_output("refused")
     db.launch()
     opened(waiting, db)
+
+
+def test_a_restart_beside_a_process_that_nobody_reaped(gate: Callable[..., Gate]) -> None:
+    """MySQL opens its port for an instant, finds the killed one's number still taken, and ends: the gate
+    stays shut until one starts that lasts."""
+    with MySQL() as db:
+        waiting = gate("--output", "json", f"mysql://root@{db.place}#interval=10ms")
+        assert waiting.wait().status == 0
+        db.daemon.signal(signal.SIGKILL)
+        waiting = gate("--output", "json", "-v", f"mysql://root@{db.place}#interval=10ms")
+        waiting.wait_output('"refused"')
+        with Daemon(*db.daemon.argv) as second:
+            second.wait_end()
+            assert "Another process with pid" in second.log
+        waiting.wait_output('"attempt"', after=len(waiting.stdout))
+        assert waiting.running()
+        db.kill()
+        db.launch()
+        assert waiting.wait().status == 0
+        db.wait()
 
 
 def test_a_stop_while_others_are_awaited(
