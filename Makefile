@@ -49,7 +49,7 @@ cluster-test: .venv/dev.stamp cluster-servers image ## prove it on a real Kubern
 	$(PYTEST) tests/cluster $(ARGS)
 
 .PHONY: cluster-up
-cluster-up: .venv/dev.stamp cluster-servers image ## start that Kubernetes for work by hand (kubectl: .venv/bin/python -m tools.cluster kubectl)
+cluster-up: .venv/dev.stamp cluster-servers image ## start that Kubernetes for work by hand, with the gate's image; prints where its kubectl is
 	@$(BIN)/python -m tools.cluster up
 
 .PHONY: cluster-down

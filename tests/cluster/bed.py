@@ -242,6 +242,11 @@ def condition(pod: Object, kind: str = "Ready") -> str:
     return str(found["lastTransitionTime"])
 
 
+def addressed(pods: list[Object]) -> str:
+    """Since when all of these pods have addresses, before any of their containers starts."""
+    return max(condition(pod, "PodReadyToStartContainers") for pod in pods)
+
+
 def started(pod: Object) -> str:
     """When the pod's one container started, in its only run."""
     (status,) = pod["status"]["containerStatuses"]

@@ -21,16 +21,21 @@ from tests.cluster.bed import Cluster, Namespace
 from tools.cluster import __main__ as run
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run what needs the cluster down before it is up."""
+    items.sort(key=lambda item: "cluster" in getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """Return a running cluster."""
     if why := run.missing():
         pytest.skip(why)
     kept = os.environ.get("PRECHECK_CLUSTER") == "keep" and run.pid()
-    if not kept:
-        run.down()
-        assert run.up(owner=os.getpid()) == 0
     try:
+        if not kept:
+            run.down()
+            assert run.up(owner=os.getpid()) == 0
         yield Cluster()
     finally:
         if not kept:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import importlib.util
 import json
+import re
 import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 from wsgiref.util import setup_testing_defaults
@@ -32,7 +34,7 @@ MANIFESTS = sorted(
 STORIES = sorted(
     page.parent
     for page in (EXAMPLES / "kubernetes").glob("*/README.md")
-    if " *.yaml | kubectl" in page.read_text()
+    if " *.yaml |" in page.read_text()
 )
 
 
@@ -64,6 +66,22 @@ def test_the_files_of_a_story_can_be_joined(folder: Path) -> None:
     files = sorted(folder.glob("*.yaml"))
     joined = yaml.safe_load_all("".join(path.read_text() for path in files))
     assert list(joined) == [each for path in files for each in objects(path)]
+
+
+@pytest.mark.parametrize("folder", STORIES, ids=lambda folder: folder.name)
+@pytest.mark.parametrize("page", ["README.md", "../../../docs/stories.md"], ids=["own", "general"])
+def test_a_story_is_moved_to_another_namespace(folder: Path, page: str) -> None:
+    """The command of a page leaves nothing of the namespace and the registry that stand for the user's."""
+    (command,) = re.findall(r"^(sed '.*' \*\.yaml) \|$", (folder / page).read_text(), re.MULTILINE)
+    told = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True)
+    assert (told.returncode, told.stderr) == (0, "")
+    assert (
+        re.findall(r".*(?:\.namespace|namespace: namespace|registry\.example).*", told.stdout) == []
+    )
+    assert "registry.shop.example/service-precheck:" in told.stdout
+    assert len(list(yaml.safe_load_all(told.stdout))) == sum(
+        len(objects(path)) for path in folder.glob("*.yaml")
+    )
 
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: f"{path.parent.name}-{path.stem}")

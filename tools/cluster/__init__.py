@@ -1,14 +1,13 @@
 """A real Kubernetes of two nodes on this machine, for the tests: up in seconds, gone without a trace.
 
     python -m tools.cluster up        start it, return once it works
-    python -m tools.cluster kubectl ...
     python -m tools.cluster down      end it
 
 All of it (etcd, API server, controllers, scheduler, and for each node containerd, kubelet and
 kube-proxy) lives in one pid namespace and one mount namespace, each node in a network namespace of its
 own. When the first process of that pid namespace ends, for whatever reason, the kernel ends all others,
 containers included, and their mounts and networks go with them; the control groups that remain are
-removed by a janitor that waits for that. It needs root, control groups of version 1 or both, and the
+removed by a janitor that waits for that. It needs root, control groups of version 1, and the
 programs that `tools.servers` brings (`cluster`).
 """
 
@@ -29,6 +28,8 @@ SERVICES = "10.96.0.0/16"
 API_SERVICE, DNS_SERVICE = "10.96.0.1", "10.96.0.10"
 API = f"https://{ADDRESSES['node-1']}:6443"
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
+# The file that lists which of the machine's folders were made to put the cluster's own over them.
+MADE = "made"
 # What the control groups of a cluster are called: this, and a number of their own.
 GROUP = "service-precheck-cluster-"
 

@@ -51,6 +51,21 @@ def put(node: Node, archive: Path) -> None:
         subprocess.run([*words, "import", str(archive)], check=True, capture_output=True)
 
 
+def name(node: Node, known: str, more: str) -> None:
+    """Give an image that a node has one more name."""
+    words = [
+        "ctr",
+        "--address",
+        str(node.socket),
+        "--namespace",
+        "k8s.io",
+        "images",
+        "tag",
+        "--force",
+    ]
+    subprocess.run([*words, known, more], check=True, capture_output=True)
+
+
 def basic() -> Iterable[Path]:
     """The archives of `pause`, `busybox` and `coredns`, made where they are missing."""
     box = BUSYBOX.read_bytes()

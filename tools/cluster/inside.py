@@ -18,6 +18,7 @@ from tools.cluster import (
     ADDRESSES,
     API,
     CONTROL_GROUPS,
+    MADE,
     NODES,
     PODS,
     STATE,
@@ -115,9 +116,12 @@ def run(*words: str) -> None:
 
 def own_folders() -> None:
     """Hide the machine's folders that container runtimes write to whatever they are told."""
-    for folder in ("/run", "/var/lib/cni", "/var/lib/kubelet", "/var/log/containers"):
-        if os.path.isdir(folder):
-            run("mount", "-t", "tmpfs", "tmpfs", folder)
+    folders = "/run", "/var/lib/cni", "/var/lib/kubelet", "/var/log/containers", "/var/log/pods"
+    made = [folder for folder in folders if not os.path.isdir(folder)]
+    (STATE / MADE).write_text("\n".join(made))
+    for folder in folders:
+        os.makedirs(folder, exist_ok=True)
+        run("mount", "-t", "tmpfs", "tmpfs", folder)
 
 
 def wire() -> int:
