@@ -303,7 +303,7 @@ def test_the_wire_is_listened_to(enter: Enter) -> None:
         for name in ("gate-0.a.b", "gate-1.a.b", "gate-0.c"):
             asker.sendto(frame(name, "10.78.1.2")[42:], ("10.78.1.2", 53))
         asker.close()
-        while sum(map(len, capture.times.values())) < 3:
+        while sum(map(len, list(capture.times.values()))) < 3:
             pass
         assert capture.lost() == 0
     assert {label: len(times) for label, times in capture.times.items()} == {
