@@ -95,6 +95,36 @@ def test_mistakes(text: str, wrong: str) -> None:
     assert wrong in str(caught.value)
 
 
+NEEDS_LOGIN = {
+    "mysql": ("#role=primary", "#max-lag=3s", "#table=a.b", "#query=SELECT 1", "#galera", "/shop"),
+    "postgresql": ("#role=primary", "#max-lag=3s", "#table=a", "#query=SELECT 1", "/shop"),
+    "amqp": ("#queue=new", "#exchange=events", "#alarms", "/shop"),
+    "amqps": ("#queue=new", "#exchange=events", "#alarms", "/shop"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"), [(name, asked) for name in NEEDS_LOGIN for asked in NEEDS_LOGIN[name]]
+)
+def test_what_only_a_login_can_see(name: str, asked: str) -> None:
+    """Without a user it can never hold: the same mistake, in the same words."""
+    with pytest.raises(OperatorError) as caught:
+        parse(f"{name}://a{asked}")
+    what = asked.partition("=")
+    said = (
+        ("a vhost" if "amqp" in name else "a database") if asked == "/shop" else "".join(what[:2])
+    )
+    assert [one.wrong for one in caught.value.mistakes] == [f"{said} without a user: #user=NAME"]
+    parse(f"{name}://me:pw@a{asked}")
+    # A service as such is asked without one.
+    parse(f"{name}://a")
+
+
+def test_a_certificate_is_a_login() -> None:
+    """It names the user to RabbitMQ."""
+    parse("amqps://a/shop#queue=new#mechanism=external#cert=/c.pem")
+
+
 # Where there are accounts that need no password, or a user alone is a token.
 TAKE_A_USER_ALONE = ("http", "https", "mysql", "postgresql", "redis", "rediss")
 

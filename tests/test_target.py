@@ -52,6 +52,7 @@ def values(option: Option) -> st.SearchStrategy[object] | None:
     known: dict[kinds.Kind, st.SearchStrategy[object]] = {
         kinds.TEXT: TEXTS,
         kinds.PATH: TEXTS,
+        kinds.VARIABLE: TEXTS,
         kinds.FLAG: st.booleans(),
         kinds.NUMBER: st.integers(1, 1_000_000),
         kinds.COUNT: st.integers(0, 1_000_000),

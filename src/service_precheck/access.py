@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .model import keep_secret
 from .net import stamp
-from .options import COUNT, FLAG, PATH, TEXT, Kind, Option, Target, Wrong, choice
+from .options import COUNT, FLAG, PATH, TEXT, VARIABLE, Kind, Option, Target, Wrong, choice
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def _read_user(text: str) -> str:
 LOGIN_OPTIONS = (
     Option("user", Kind("TEXT", _read_user), "the user to log in as"),
     Option("password-file", PATH, "a file with the user's password"),
-    Option("password-env", TEXT, "an environment variable with the user's password"),
+    Option("password-env", VARIABLE, "an environment variable with the user's password"),
 )
 ON_AUTH_REFUSED = Option(
     "on-auth-refused",
@@ -82,6 +82,18 @@ def check_login(
     if not (user + target.password).isprintable():
         wrong.append("a character that cannot be seen in the user's name or password")
     return tuple(wrong)
+
+
+def check_needs_login(
+    target: Target, names: tuple[str, ...], path: str, *, certificate: bool = False
+) -> tuple[str, ...]:
+    """What nobody is told without a login, and so can never hold: the options among `names`, and what the
+    path says, which is called `path` (empty: it says nothing). A `certificate` may be the login."""
+    if target.text("user") or target.user or target.password or certificate:
+        return ()
+    asked = [f"#{name}{'' if target.flag(name) else '='}" for name in names if target.option(name)]
+    asked += [path] if path else []
+    return tuple(f"{what} without a user: #user=NAME" for what in asked)
 
 
 def _cert_key(target: Target) -> str:

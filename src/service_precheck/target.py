@@ -10,13 +10,13 @@ from . import schemes
 from .errors import Mistake, OperatorError
 from .kinds import read_port
 from .model import printable
-from .net import is_address
-from .options import COMMON, NAME, TIMEOUT, Option, Scheme, Target, Wrong, quoted
+from .net import is_address, unusable
+from .options import COMMON, NAME, TIMEOUT, VARIABLE, Option, Scheme, Target, Wrong, quoted
 from .tree import GROUPS, Group, Node, from_member, leaves
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 __all__ = ["Group", "Node", "leaves", "lines", "parse", "parse_all"]
 
@@ -36,12 +36,17 @@ def parse(text: str) -> Node:
     return parse_all([(text, "")]).members[0]
 
 
-def parse_all(texts: Iterable[tuple[str, str]]) -> Group:
-    """`all(...)` of the targets given as (text, place). Raises OperatorError with every mistake in them."""
+def parse_all(
+    texts: Iterable[tuple[str, str]], environment: Mapping[str, str] | None = None
+) -> Group:
+    """`all(...)` of the targets given as (text, place). Raises OperatorError with every mistake in them.
+
+    With an `environment` they are about to be asked: the variables that they name must be set in it.
+    """
     members: list[Node] = []
     mistakes: list[Mistake] = []
     for text, place in texts:
-        reader = _Reader(text)
+        reader = _Reader(text, environment)
         node = reader.read()
         mistakes += [mistake.at(place) for mistake in reader.mistakes]
         if node is not None:
@@ -74,10 +79,11 @@ def lines(text: str, source: str) -> Iterator[tuple[str, str]]:
 class _Reader:
     """Reads one target; collects what is wrong with it instead of stopping at the first mistake."""
 
-    __slots__ = ("at", "harmless", "mistakes", "secret", "text")
+    __slots__ = ("at", "environment", "harmless", "mistakes", "secret", "text")
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, environment: Mapping[str, str] | None = None) -> None:
         self.text = text.strip()
+        self.environment = environment
         self.at = 0
         self.mistakes: list[Mistake] = []
         # The options met so far whose values may be shown, and may not.
@@ -479,6 +485,13 @@ class _Reader:
             except Wrong as error:
                 wrong = "its value is not valid" if option.secret else str(error)
                 self._wrong(f"#{name}={shown}", wrong, f"#{name}={option.kind.shape}")
+                continue
+            if option.kind is VARIABLE and self.environment is not None:
+                why = unusable(self.environment.get(value, ""))
+                right = "set it before the start: nothing can set it later"
+                if why:
+                    wrong = f"the environment variable {value} {why}"
+                    self._wrong(f"#{name}={shown}", wrong, right)
         return tuple(given)
 
 
