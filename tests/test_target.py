@@ -577,7 +577,7 @@ def hosts_first(target: Target) -> tuple[str, int, str, str]:
         ("seats://a,b:2181,b", "a host is named twice"),
         ("seats://a,b:99999", "'99999' is no port"),
         ("seats://a,[::1", "is no IPv6 address"),
-        ("tcp://a,b:1", "',' cannot stand in a name"),
+        ("tcp://a,b:1", "one target each: any(tcp://a:1, tcp://b:1)"),
         ("any(seats://a,b:2, tcp://c:1)", "looks like another host of the one before"),
         ("any(seats://a:1,b/x#timeout=5s)", "looks like another host of the one before"),
     ],

@@ -18,6 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from .masking import Said
+
 __all__ = ["Group", "Node", "leaves", "lines", "parse", "parse_all"]
 
 GROUP_OPTIONS = (NAME, TIMEOUT)
@@ -48,7 +50,7 @@ def parse_all(
     for text, place in texts:
         reader = _Reader(text, environment)
         node = reader.read()
-        mistakes += [mistake.at(place) for mistake in reader.mistakes]
+        mistakes += [mistake.at(place) for mistake in reader.told()]
         if node is not None:
             members.append(node)
         if len(members) > MOST_TARGETS or len(mistakes) > MOST_MISTAKES:
@@ -85,7 +87,8 @@ class _Reader:
         self.text = text.strip()
         self.environment = environment
         self.at = 0
-        self.mistakes: list[Mistake] = []
+        # As they are, secrets included.
+        self.mistakes: list[Said] = []
         # The options met so far whose values may be shown, and may not.
         self.harmless = {option.name for option in COMMON}
         self.secret: set[str] = set()
@@ -126,14 +129,18 @@ class _Reader:
 
     def _wrong(self, given: str, wrong: str, right: str) -> None:
         if len(self.mistakes) > MOST_MISTAKES:
-            # Masking each of thousands in a long target would take minutes.
+            # Of thousands in a long target the first tell enough.
             return
-        from .masking import hide, mask
+        self.mistakes.append((given, wrong, right, frozenset(self.harmless - self.secret)))
 
-        harmless = self.harmless - self.secret
+    def told(self) -> list[Mistake]:
+        """The mistakes, without a secret in them."""
+        if not self.mistakes:
+            return []
+        from .masking import told
+
         whole = self.text if len(self.text) <= LONGEST else ""
-        said = [hide(text, whole, harmless) for text in (mask(given, harmless), wrong, right)]
-        self.mistakes.append(Mistake(*said))
+        return list(told(whole, self.mistakes, _mistakes_of))
 
     def _node(self, depth: int) -> Node | None:
         text = self.text
@@ -245,7 +252,7 @@ class _Reader:
         if not raw.startswith("#"):
             return {}
         self.at = end
-        return dict(self._options(raw[1:].split("#"), GROUP_OPTIONS, "a group"))
+        return dict(self._options(raw[1:].split("#"), GROUP_OPTIONS, None))
 
     def _leaf(self, raw: str) -> Target | None:
         before = len(self.mistakes)
@@ -270,22 +277,21 @@ class _Reader:
             self._wrong(raw, wrong, "install it again, with all that it needs")
             return None
         if scheme is None:
-            from .masking import nearest
+            from . import masking, mistakes
 
             word, parenthesis, _ = name.partition("(")
             if parenthesis and word.isalpha():
-                self._wrong(raw, f"there is no group {word!r}", nearest(word, GROUPS, "{}(...)"))
+                right = masking.nearest(word, GROUPS, "{}(...)")
+                self._wrong(raw, f"there is no group {word!r}", right)
             else:
-                instead = schemes.INSTEAD.get(name.lower())
-                right = instead or nearest(name, schemes.names(), "{}://")
-                self._wrong(raw, f"there is no scheme {name!r}", right)
+                self._wrong(raw, f"there is no scheme {name!r}", mistakes.no_scheme(name))
             return None
         table = (*scheme.options, *COMMON)
         self.harmless |= {option.name for option in table if not option.secret}
         self.secret |= {option.name for option in table if option.secret}
         self.harmless |= {f"?{parameter}" for parameter in scheme.query}
         parts = self._place(raw, rest, scheme, bare)
-        given = self._options(options, table, f"{scheme.name}://")
+        given = self._options(options, table, scheme)
         if len(self.mistakes) > before:
             return None
         target = Target(scheme, given=given, bare=bare, **parts)  # type: ignore[arg-type]
@@ -327,6 +333,15 @@ class _Reader:
                 "something stands before an @",
                 f"{'' if bare else scheme.name + '://'}{where or 'HOST'}",
             )
+        if "," in where and "(" not in where and scheme.form != "hosts":
+            from .mistakes import one_host_each
+
+            around = bool(userinfo or query or "#" in raw)
+            behind = path if url else ""
+            right = one_host_each(where, scheme, bare=bare, path=behind, more=around)
+            wrong = "several hosts in one target"
+            self._wrong(raw, wrong if bare else f"{wrong} of {scheme.name}://", right)
+            return {}
         user, _, password = userinfo.partition(":")
         first, *others = where.split(",") if scheme.form == "hosts" else [where]
         host, port = self._host_and_port(raw, first, scheme, bare)
@@ -457,7 +472,7 @@ class _Reader:
         return decoded
 
     def _options(
-        self, texts: list[str], table: tuple[Option, ...], owner: str
+        self, texts: list[str], table: tuple[Option, ...], scheme: Scheme | None
     ) -> tuple[tuple[str, object], ...]:
         given: list[tuple[str, object]] = []
         rows = {option.name: option for option in table}
@@ -465,12 +480,12 @@ class _Reader:
             name, equals, encoded = text.partition("=")
             option = rows.get(name)
             if option is None:
-                from .masking import nearest
+                from .mistakes import no_option
 
+                owner = "a group" if scheme is None else f"{scheme.name}://"
                 shown = f"#{name}=***" if equals else f"#{name}"
-                self._wrong(
-                    shown, f"{owner} has no option {name!r}", nearest(name, tuple(rows), "#{}=...")
-                )
+                right = no_option(name, table, scheme)
+                self._wrong(shown, f"{owner} has no option {name!r}", right)
                 continue
             if not option.many and any(known == name for known, _ in given):
                 self._wrong(f"#{name}", f"{name} is given twice", "keep one of them")
@@ -493,6 +508,12 @@ class _Reader:
                     wrong = f"the environment variable {value} {why}"
                     self._wrong(f"#{name}={shown}", wrong, right)
         return tuple(given)
+
+
+def _mistakes_of(text: str) -> list[Said]:
+    reader = _Reader(text)
+    reader.read()
+    return reader.mistakes
 
 
 def _bracketed(host: str) -> str:
