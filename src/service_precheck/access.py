@@ -5,6 +5,7 @@ What they mean is the same everywhere; how a login is spoken is each protocol's 
 
 from __future__ import annotations
 
+from .errors import NotReady
 from .model import keep_secret
 from .net import stamp
 from .options import COUNT, FLAG, PATH, TEXT, VARIABLE, Kind, Option, Target, Wrong, choice
@@ -131,6 +132,22 @@ def tls_settings(target: Target, alpn: str = "") -> Settings:
         target.flag("insecure"),
         not named,
     )
+
+
+PLAINLY = "without #tls, or another option of TLS, it is asked plainly"
+
+
+def without_tls(error: NotReady, plainly: str = PLAINLY) -> NotReady:
+    """An obstacle met in a handshake of TLS, with what to do where the port has none.
+
+    Many servers take the first bytes of TLS for a length that is too much, and close the connection.
+    """
+    verdict = error.verdict
+    if verdict.cause == "tls-plaintext":
+        return NotReady(verdict.but(hint=plainly))
+    if verdict.cause == "closed-early" and not verdict.hint:
+        return NotReady(verdict.but(hint=f"a port without TLS closes the connection so: {plainly}"))
+    return error
 
 
 # Files that could be used, by their paths, and what told them from others.

@@ -164,12 +164,12 @@ class Channel:
             return
         begins, self._begun = not self._begun, True
         if begins and data[0] not in (_ALERT, _HANDSHAKE):
-            said = printable(data.decode("utf-8", "replace").strip(), 60)
-            raise blocked(
-                "tls-plaintext",
-                f"{self._peer} does not speak TLS, it said '{said}'",
-                "a plain-text port?",
-            )
+            said = f"it said '{printable(data.decode('utf-8', 'replace').strip(), 60)}'"
+            # RFC 9113 section 4.1: the SETTINGS frame that a server begins with.
+            if data[0] == 0 and data[3:9] == b"\x04\0\0\0\0\0":
+                said = "it speaks HTTP/2 in plain text"
+            seen = f"{self._peer} does not speak TLS, {said}"
+            raise blocked("tls-plaintext", seen, "a plain-text port?")
         self._incoming.write(data)
 
     def take(self) -> bytes:
