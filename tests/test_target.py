@@ -295,6 +295,7 @@ def test_which_scheme_a_bare_target_has() -> None:
         ("::1", "more than one colon", "[::1]:PORT"),
         ("[::1", "no IPv6 address", "[2001:db8::1]:80"),
         ("[db]:80", "no IPv6 address", "[2001:db8::1]:80"),
+        ("mysql://[db]", "no IPv6 address", "mysql://[2001:db8::1]:3306"),
         ("[fe80::1%a b]:80", "no IPv6 address", "[2001:db8::1]:80"),
         ("10.0.0.1", "nothing to look up", "10.0.0.1:PORT"),
         ("10.0.0.256:80", "neither an address nor a name", "0 to 255"),
@@ -565,6 +566,33 @@ def test_several_hosts() -> None:
 
 def hosts_first(target: Target) -> tuple[str, int, str, str]:
     return (*target.hosts[0], "user", "/path")
+
+
+@pytest.mark.parametrize(
+    ("texts", "names"),
+    [
+        (
+            ["redis://h#key=a#timeout=5s", "any(redis://h#key=b#timeout=5s, redis://h#timeout=5s)"],
+            ["redis://h:6379/#key=a", "redis://h:6379/#key=b", "redis://h:6379/"],
+        ),
+        (
+            ["redis://h#key=a", "redis://h#key=b#name=cache", "redis://i#key=c"],
+            ["redis://h:6379/", "cache", "redis://i:6379/"],
+        ),
+        (["a:1", "a:1", "a:2"], ["a:1", "a:1", "a:2"]),
+        (
+            ["http://h/#header=X-Key: secret-1", "http://h/#header=X-Key: secret-2#status=204"],
+            ["http://h:80/#header=***", "http://h:80/#header=***#status=204"],
+        ),
+    ],
+)
+def test_what_would_be_shown_alike(texts: list[str], names: list[str]) -> None:
+    """Targets that differ in their options alone show those that differ, secrets masked."""
+    root = parse_all([(text, "") for text in texts])
+    found = list(leaves(root))
+    assert [leaf.name for leaf in found] == names
+    # What they are is the same as of those that stand alone.
+    assert all(parse(leaf.spelled()) == leaf for leaf in found)
 
 
 @pytest.mark.usefixtures("several")

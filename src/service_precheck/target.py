@@ -59,7 +59,23 @@ def parse_all(
         mistakes.append(Mistake("", f"more than {MOST_TARGETS} targets"))
     if mistakes:
         raise OperatorError(tuple(mistakes))
+    _tell_apart(members)
     return Group("all", len(members), tuple(members))
+
+
+def _tell_apart(members: list[Node]) -> None:
+    """Have targets that would be shown alike show the options in which they differ."""
+    alike: dict[str, list[Target]] = {}
+    for member in members:
+        for leaf in leaves(member):
+            if not leaf.text("name"):
+                alike.setdefault(leaf.address(), []).append(leaf)
+    for same in alike.values():
+        if len(same) > 1:
+            first, *others = same
+            common = [pair for pair in first.given if all(pair in one.given for one in others)]
+            for leaf in same:
+                leaf.set_apart(common)
 
 
 def lines(text: str, source: str) -> Iterator[tuple[str, str]]:
@@ -373,7 +389,8 @@ class _Reader:
             zone = host.partition("%")[2].translate(_ZONE_MARKS)
             known = is_address(host) and ":" in host and (zone.isalnum() or "%" not in host)
             if not bracket or not known or (after and after[0] != ":"):
-                self._wrong(raw, f"{where!r} is no IPv6 address", f"{prefix}[2001:db8::1]:80")
+                right = f"{prefix}[2001:db8::1]:{scheme.port or 80}"
+                self._wrong(raw, f"{where!r} is no IPv6 address", right)
                 return host, None
             port_text = after[1:] if after else None
         elif where.count(":") > 1:
