@@ -75,7 +75,10 @@ def test_who_wants_tls(text: str, wants: bool) -> None:
     [
         ("flag://a#tls=false#ca=/ca.pem", "#tls= says no, and another option of TLS says yes"),
         ("start://a#tls=off#cert=/c.pem", "#tls= says no, and another option of TLS says yes"),
-        ("start://a#tls=prefer#min-days=3", "#tls= says no, and another option of TLS says yes"),
+        (
+            "start://a#tls=prefer#min-days=3",
+            "unchecked, and another option of TLS wants more: leave",
+        ),
         ("flag://a#key=/k.pem", "#key= without #cert="),
         ("store://a#cert-key=/k.pem", "#cert-key= without #cert="),
         ("flag://u@a#user=v", "#user= besides a user before the host"),
@@ -155,6 +158,15 @@ def test_a_login_that_takes_no_password(text: str) -> None:
         parse(text)
     assert len(caught.value.mistakes) == 1
     assert access.USER_ALONE not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["rediss", "etcd"])
+def test_a_key_of_the_data_that_is_a_file(name: str) -> None:
+    """Where `key` is one of the data, the certificate's is mistaken for it; not where both are said."""
+    with pytest.raises(OperatorError, match="#cert-key= is the certificate's"):
+        parse(f"{name}://a#cert=/tls/tls.crt#key=/tls/tls.key")
+    parse(f"{name}://a#cert=/tls/both.pem#key=/config/app")
+    parse(f"{name}://a#cert=/tls/tls.crt#cert-key=/tls/tls.key#key=/certs/a.pem")
 
 
 def test_a_key_beside_the_certificates() -> None:

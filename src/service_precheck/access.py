@@ -97,6 +97,20 @@ def check_needs_login(
     return tuple(f"{what} without a user: #user=NAME" for what in asked)
 
 
+def check_data_key(target: Target) -> tuple[str, ...]:
+    """What is wrong where `key` is one that something is stored under, and is taken for the certificate's."""
+    key = target.text("key")
+    if (
+        target.text("cert")
+        and not target.text("cert-key")
+        and key.startswith("/")
+        and key.endswith((".key", ".pem"))
+    ):
+        right = "#cert-key= is the certificate's (the file of #cert= again where it is in there)"
+        return (f"#key= is a key of the data here: {right}",)
+    return ()
+
+
 def _cert_key(target: Target) -> str:
     """What the option with the certificate's key is called."""
     return "key" if target.scheme.option("cert-key") is None else "cert-key"
@@ -181,5 +195,8 @@ def check_tls_choice(target: Target) -> tuple[str, ...]:
     """As `check_tls`, for a scheme with the option `TLS` or `STARTTLS`."""
     given = [value for name, value in target.given if name == "tls"]
     if given and given[0] in (False, "off", "prefer") and wants_tls(target):
+        if given[0] == "prefer":
+            does = "#tls=prefer speaks TLS where it is offered, the certificate unchecked"
+            return (f"{does}, and another option of TLS wants more: leave #tls= out",)
         return ("#tls= says no, and another option of TLS says yes",)
     return check_tls(target)

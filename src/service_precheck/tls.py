@@ -346,7 +346,10 @@ def _unusable(error: Exception, *paths: str) -> NotReady:
         except OSError as why:
             return blocked("local", f"{path} cannot be read: {os.strerror(why.errno or 0)}")
     reason = _reason(error)
-    hint = "the file holds no key, or an encrypted one" if reason == "pem lib" else ""
+    hint = ""
+    if reason == "pem lib":
+        hint = "the file holds no key, or an encrypted one; a file of its own is named by #key="
+        hint += " (#cert-key= where #key= is a key of the data)"
     return blocked("local", f"{' with '.join(filter(None, paths))} cannot be used: {reason}", hint)
 
 

@@ -121,6 +121,11 @@ def _read(target: Target, member: Member) -> str:
         found = member.read(key or _ANY_KEY)
     except Refused as refused:
         cause = refused.verdict.cause
+        if needed and cause == "forbidden":
+            hint = f"`etcdctl role grant-permission ROLE read {printable(key or _ANY_KEY, 100)}` allows it"
+            if not key:
+                hint += "; #member needs it, to see that all are of one cluster"
+            raise NotReady(refused.verdict.but(hint=hint)) from refused
         if needed or cause not in ("forbidden", "auth-required"):
             raise
         unasked = ", and asks for a login (not tried)" if cause == "auth-required" else ""
