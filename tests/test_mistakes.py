@@ -80,6 +80,16 @@ def test_own_words_stay_whole(text: str, said: str) -> None:
     assert told(text) == [said]
 
 
+def test_own_words_of_a_variable() -> None:
+    """The same of what is only told of targets that are about to be asked."""
+    with pytest.raises(OperatorError) as caught:
+        parse_all([("mysql://start@h#password-env=NOPE", "")], {})
+    assert str(caught.value) == (
+        "'#password-env=NOPE': the environment variable NOPE is not set, or empty; set it before the "
+        "start: nothing can set it later"
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "secret"),
     [

@@ -156,7 +156,12 @@ class _Reader:
         from .masking import told
 
         whole = self.text if len(self.text) <= LONGEST else ""
-        return list(told(whole, self.mistakes, _mistakes_of))
+        return list(told(whole, self.mistakes, self._again))
+
+    def _again(self, text: str) -> list[Said]:
+        reader = _Reader(text, self.environment)
+        reader.read()
+        return reader.mistakes
 
     def _node(self, depth: int) -> Node | None:
         text = self.text
@@ -314,6 +319,8 @@ class _Reader:
         if scheme.check is not None:
             for wrong in scheme.check(target):
                 self._wrong(raw, wrong, f"see the options of {scheme.name}://")
+        if self.environment is not None:
+            self._check_variables(target, self.environment)
         return None if len(self.mistakes) > before else target
 
     def _misses_slashes(self, front: str) -> bool:
@@ -517,20 +524,17 @@ class _Reader:
             except Wrong as error:
                 wrong = "its value is not valid" if option.secret else str(error)
                 self._wrong(f"#{name}={shown}", wrong, f"#{name}={option.kind.shape}")
-                continue
-            if option.kind is VARIABLE and self.environment is not None:
-                why = unusable(self.environment.get(value, ""))
-                right = "set it before the start: nothing can set it later"
-                if why:
-                    wrong = f"the environment variable {value} {why}"
-                    self._wrong(f"#{name}={shown}", wrong, right)
         return tuple(given)
 
-
-def _mistakes_of(text: str) -> list[Said]:
-    reader = _Reader(text)
-    reader.read()
-    return reader.mistakes
+    def _check_variables(self, target: Target, environment: Mapping[str, str]) -> None:
+        for name, value in target.given:
+            option = target.scheme.option(name)
+            if option is not None and option.kind is VARIABLE:
+                variable = str(value)
+                if why := unusable(environment.get(variable, "")):
+                    wrong = f"the environment variable {variable} {why}"
+                    right = "set it before the start: nothing can set it later"
+                    self._wrong(f"#{name}={quoted(variable)}", wrong, right)
 
 
 def _bracketed(host: str) -> str:

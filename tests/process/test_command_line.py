@@ -105,6 +105,9 @@ def test_variable_that_is_not_set_is_a_mistake(
         assert done.status == 2
         assert f"'#password-env=DB_WORD': the environment variable DB_WORD {why}" in done.stderr
         assert "'0' is no port" in done.stderr
+        again = run(*words, "mysql://h#password-env=DB_WORD", env=env, **start)  # type: ignore[arg-type]
+        assert "#password-env= without a user" in again.stderr
+        assert f"DB_WORD {why}" in again.stderr
         assert not server.connections
         assert run("explain", target, env=env, command=TOOLBOX).status == 0
 
