@@ -96,6 +96,11 @@ def test_own_words_of_a_variable() -> None:
         # No name of an option is like them.
         ("mysql://h#hunter2", "hunter2"),
         ("mysql://app:pa#hunter2#role=primary", "hunter2"),
+        # The same word in the open.
+        ("http://hunter2:hunter2@web:99999/", "hunter2"),
+        ("http://user:hunter2@hunter2:99999/hunter2", "hunter2"),
+        ("jdbc:mysql://h/hunter2?password=hunter2", "hunter2"),
+        ("mysql://user:hunter2@h/hunter2/x", "hunter2"),
         # Behind a port, which is no secret.
         ("any(a:80, http://user:hunter2-and)", "hunter2"),
         ("any(http://u:p@a, http://user:hunter2-and)", "hunter2"),

@@ -290,6 +290,7 @@ MALFORMED = [
     *("mysql://app:pa#{c}#role=primary", "mysql://u:{c}@h#galeria", "etcd://u:{c}@h#alarm={c}"),
     *("jdbc:mysql://u:{c}@h/db", "jdbc:mysql://h/db?user=u&password={c}", "jdbc:{c}://h/db"),
     *("jdbc:mysql://h:{c}/db", "u:jdbc:mysql://{c}@h", "postgresql://u:{c}@a,b/x?y={c}#role=x"),
+    *("http://{c}:{c}@web:99999/", "http://u:{c}@{c}:99999/{c}", "mysql://u:{c}@h/{c}/x"),
     *("redis://u:{c}@h#tls", "redis://h#ca={c}@x", "postgresql://u@h/x?sslrootcert={c}"),
     *("mysql://u@h/x?sslmode={c}", "u:{c},b:1", "u:{c}@a,b:1"),
     "http://user:{c}@" + "w" * 70_000,

@@ -44,7 +44,7 @@ def mask(text: str, harmless: Collection[str]) -> str:
     for option in options:
         # In a group the next member follows.
         end = min((i for i in (option.find(","), option.find(")")) if i >= 0), default=len(option))
-        name, equals, _value = option.partition("=")
+        name, equals, _ = option.partition("=")
         if name in harmless or (end < len(name) and option[:end] in harmless):
             shown.append(f"{option[:end]}{_mask_front(option[end:], harmless)}")
         elif equals:
@@ -125,16 +125,19 @@ def _parts(run: str) -> set[str]:
 class _View:
     """A target's text as it may be shown, and what of it may not."""
 
-    __slots__ = ("_innocent", "_of_others", "_parts", "_shown")
+    __slots__ = ("_innocent", "_of_others", "_open", "_parts", "_shown")
 
     def __init__(
         self, text: str, harmless: Collection[str], read: Callable[[str], Iterable[Said]]
     ) -> None:
         self._shown = mask(text, harmless)
-        parts = {part for run in _taken(text, self._shown) for part in _parts(run)}
+        runs = _taken(text, self._shown)
+        parts = {part for run in runs for part in _parts(run)}
         words = _words(text) - _words(self._shown)
         self._parts = [*_longest_first(parts), *_longest_first(words)]
-        # A secret of another target stands here in the open.
+        # Secrets that stand in the open as well, such as a password that is the user's name; and whether one
+        # of another target does.
+        self._open = [run for run in runs if len(run) > 2 and run in self._shown]
         self._of_others = redacted(self._shown) != self._shown
         # What is said of the text without its secrets too has none of them in it.
         stripped = self._shown.replace("***", _STAND_IN)
@@ -142,11 +145,15 @@ class _View:
 
     def given(self, shown: str) -> str:
         """A masked part of the text."""
-        return redacted(shown) if shown in self._shown else self._hidden(shown)
+        if shown not in self._shown:
+            return self._hidden(shown)
+        for secret in self._open:
+            shown = shown.replace(secret, "***")
+        return redacted(shown)
 
     def sentence(self, said: str) -> str:
         """What is said of the text."""
-        if said not in self._innocent:
+        if said not in self._innocent or self._open:
             return self._hidden(said)
         return redacted(said) if self._of_others else said
 
