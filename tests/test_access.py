@@ -75,7 +75,10 @@ def test_who_wants_tls(text: str, wants: bool) -> None:
     [
         ("flag://a#tls=false#ca=/ca.pem", "#tls= says no, and another option of TLS says yes"),
         ("start://a#tls=off#cert=/c.pem", "#tls= says no, and another option of TLS says yes"),
-        ("start://a#tls=prefer#min-days=3", "#tls= says no, and another option of TLS says yes"),
+        (
+            "start://a#tls=prefer#min-days=3",
+            "unchecked, and another option of TLS wants more: leave",
+        ),
         ("flag://a#key=/k.pem", "#key= without #cert="),
         ("store://a#cert-key=/k.pem", "#cert-key= without #cert="),
         ("flag://u@a#user=v", "#user= besides a user before the host"),
@@ -93,6 +96,36 @@ def test_mistakes(text: str, wrong: str) -> None:
     with pytest.raises(OperatorError) as caught:
         parse(text)
     assert wrong in str(caught.value)
+
+
+NEEDS_LOGIN = {
+    "mysql": ("#role=primary", "#max-lag=3s", "#table=a.b", "#query=SELECT 1", "#galera", "/shop"),
+    "postgresql": ("#role=primary", "#max-lag=3s", "#table=a", "#query=SELECT 1", "/shop"),
+    "amqp": ("#queue=new", "#exchange=events", "#alarms", "/shop"),
+    "amqps": ("#queue=new", "#exchange=events", "#alarms", "/shop"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"), [(name, asked) for name in NEEDS_LOGIN for asked in NEEDS_LOGIN[name]]
+)
+def test_what_only_a_login_can_see(name: str, asked: str) -> None:
+    """Without a user it can never hold: the same mistake, in the same words."""
+    with pytest.raises(OperatorError) as caught:
+        parse(f"{name}://a{asked}")
+    what = asked.partition("=")
+    said = (
+        ("a vhost" if "amqp" in name else "a database") if asked == "/shop" else "".join(what[:2])
+    )
+    assert [one.wrong for one in caught.value.mistakes] == [f"{said} without a user: #user=NAME"]
+    parse(f"{name}://me:pw@a{asked}")
+    # A service as such is asked without one.
+    parse(f"{name}://a")
+
+
+def test_a_certificate_is_a_login() -> None:
+    """It names the user to RabbitMQ."""
+    parse("amqps://a/shop#queue=new#mechanism=external#cert=/c.pem")
 
 
 # Where there are accounts that need no password, or a user alone is a token.
@@ -125,6 +158,15 @@ def test_a_login_that_takes_no_password(text: str) -> None:
         parse(text)
     assert len(caught.value.mistakes) == 1
     assert access.USER_ALONE not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["rediss", "etcd"])
+def test_a_key_of_the_data_that_is_a_file(name: str) -> None:
+    """Where `key` is one of the data, the certificate's is mistaken for it; not where both are said."""
+    with pytest.raises(OperatorError, match="#cert-key= is the certificate's"):
+        parse(f"{name}://a#cert=/tls/tls.crt#key=/tls/tls.key")
+    parse(f"{name}://a#cert=/tls/both.pem#key=/config/app")
+    parse(f"{name}://a#cert=/tls/tls.crt#cert-key=/tls/tls.key#key=/certs/a.pem")
 
 
 def test_a_key_beside_the_certificates() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service_precheck import kinds, schemes
+from service_precheck import kinds, model, schemes
 from service_precheck.kinds import Kind, Wrong, choice, read_duration, write_duration
 from service_precheck.options import COMMON, Scheme, Target, quoted
 
@@ -195,3 +195,20 @@ def test_a_target_is_immutable() -> None:
     assert len({one, other}) == 1
     with pytest.raises(AttributeError):
         one.host = "x"
+
+
+@pytest.mark.parametrize(
+    ("duration", "text"),
+    [
+        (0, "0 s"),
+        (0.0002, "1 ms"),
+        (0.02, "20 ms"),
+        (0.05, "0.1 s"),
+        (0.94, "0.9 s"),
+        (1, "1 s"),
+        (125, "2 min 5 s"),
+    ],
+)
+def test_durations_for_people(duration: float, text: str) -> None:
+    """None that has passed is nothing: a limit of milliseconds is told as such."""
+    assert model.seconds(duration) == text

@@ -52,6 +52,7 @@ def values(option: Option) -> st.SearchStrategy[object] | None:
     known: dict[kinds.Kind, st.SearchStrategy[object]] = {
         kinds.TEXT: TEXTS,
         kinds.PATH: TEXTS,
+        kinds.VARIABLE: TEXTS,
         kinds.FLAG: st.booleans(),
         kinds.NUMBER: st.integers(1, 1_000_000),
         kinds.COUNT: st.integers(0, 1_000_000),
@@ -294,6 +295,7 @@ def test_which_scheme_a_bare_target_has() -> None:
         ("::1", "more than one colon", "[::1]:PORT"),
         ("[::1", "no IPv6 address", "[2001:db8::1]:80"),
         ("[db]:80", "no IPv6 address", "[2001:db8::1]:80"),
+        ("mysql://[db]", "no IPv6 address", "mysql://[2001:db8::1]:3306"),
         ("[fe80::1%a b]:80", "no IPv6 address", "[2001:db8::1]:80"),
         ("10.0.0.1", "nothing to look up", "10.0.0.1:PORT"),
         ("10.0.0.256:80", "neither an address nor a name", "0 to 255"),
@@ -566,6 +568,33 @@ def hosts_first(target: Target) -> tuple[str, int, str, str]:
     return (*target.hosts[0], "user", "/path")
 
 
+@pytest.mark.parametrize(
+    ("texts", "names"),
+    [
+        (
+            ["redis://h#key=a#timeout=5s", "any(redis://h#key=b#timeout=5s, redis://h#timeout=5s)"],
+            ["redis://h:6379/#key=a", "redis://h:6379/#key=b", "redis://h:6379/"],
+        ),
+        (
+            ["redis://h#key=a", "redis://h#key=b#name=cache", "redis://i#key=c"],
+            ["redis://h:6379/", "cache", "redis://i:6379/"],
+        ),
+        (["a:1", "a:1", "a:2"], ["a:1", "a:1", "a:2"]),
+        (
+            ["http://h/#header=X-Key: secret-1", "http://h/#header=X-Key: secret-2#status=204"],
+            ["http://h:80/#header=***", "http://h:80/#header=***#status=204"],
+        ),
+    ],
+)
+def test_what_would_be_shown_alike(texts: list[str], names: list[str]) -> None:
+    """Targets that differ in their options alone show those that differ, secrets masked."""
+    root = parse_all([(text, "") for text in texts])
+    found = list(leaves(root))
+    assert [leaf.name for leaf in found] == names
+    # What they are is the same as of those that stand alone.
+    assert all(parse(leaf.spelled()) == leaf for leaf in found)
+
+
 @pytest.mark.usefixtures("several")
 @pytest.mark.parametrize(
     ("text", "wrong"),
@@ -576,7 +605,7 @@ def hosts_first(target: Target) -> tuple[str, int, str, str]:
         ("seats://a,b:2181,b", "a host is named twice"),
         ("seats://a,b:99999", "'99999' is no port"),
         ("seats://a,[::1", "is no IPv6 address"),
-        ("tcp://a,b:1", "',' cannot stand in a name"),
+        ("tcp://a,b:1", "one target each: any(tcp://a:1, tcp://b:1)"),
         ("any(seats://a,b:2, tcp://c:1)", "looks like another host of the one before"),
         ("any(seats://a:1,b/x#timeout=5s)", "looks like another host of the one before"),
     ],

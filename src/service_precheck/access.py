@@ -5,9 +5,10 @@ What they mean is the same everywhere; how a login is spoken is each protocol's 
 
 from __future__ import annotations
 
+from .errors import NotReady
 from .model import keep_secret
 from .net import stamp
-from .options import COUNT, FLAG, PATH, TEXT, Kind, Option, Target, Wrong, choice
+from .options import COUNT, FLAG, PATH, TEXT, VARIABLE, Kind, Option, Target, Wrong, choice
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def _read_user(text: str) -> str:
 LOGIN_OPTIONS = (
     Option("user", Kind("TEXT", _read_user), "the user to log in as"),
     Option("password-file", PATH, "a file with the user's password"),
-    Option("password-env", TEXT, "an environment variable with the user's password"),
+    Option("password-env", VARIABLE, "an environment variable with the user's password"),
 )
 ON_AUTH_REFUSED = Option(
     "on-auth-refused",
@@ -82,6 +83,32 @@ def check_login(
     if not (user + target.password).isprintable():
         wrong.append("a character that cannot be seen in the user's name or password")
     return tuple(wrong)
+
+
+def check_needs_login(
+    target: Target, names: tuple[str, ...], path: str, *, certificate: bool = False
+) -> tuple[str, ...]:
+    """What nobody is told without a login, and so can never hold: the options among `names`, and what the
+    path says, which is called `path` (empty: it says nothing). A `certificate` may be the login."""
+    if target.text("user") or target.user or target.password or certificate:
+        return ()
+    asked = [f"#{name}{'' if target.flag(name) else '='}" for name in names if target.option(name)]
+    asked += [path] if path else []
+    return tuple(f"{what} without a user: #user=NAME" for what in asked)
+
+
+def check_data_key(target: Target) -> tuple[str, ...]:
+    """What is wrong where `key` is one that something is stored under, and is taken for the certificate's."""
+    key = target.text("key")
+    if (
+        target.text("cert")
+        and not target.text("cert-key")
+        and key.startswith("/")
+        and key.endswith((".key", ".pem"))
+    ):
+        right = "#cert-key= is the certificate's (the file of #cert= again where it is in there)"
+        return (f"#key= is a key of the data here: {right}",)
+    return ()
 
 
 def _cert_key(target: Target) -> str:
@@ -121,6 +148,22 @@ def tls_settings(target: Target, alpn: str = "") -> Settings:
     )
 
 
+PLAINLY = "without #tls, or another option of TLS, it is asked plainly"
+
+
+def without_tls(error: NotReady, plainly: str = PLAINLY) -> NotReady:
+    """An obstacle met in a handshake of TLS, with what to do where the port has none.
+
+    Many servers take the first bytes of TLS for a length that is too much, and close the connection.
+    """
+    verdict = error.verdict
+    if verdict.cause == "tls-plaintext":
+        return NotReady(verdict.but(hint=plainly))
+    if verdict.cause == "closed-early" and not verdict.hint:
+        return NotReady(verdict.but(hint=f"a port without TLS closes the connection so: {plainly}"))
+    return error
+
+
 # Files that could be used, by their paths, and what told them from others.
 _usable: dict[tuple[str, ...], tuple[object, ...]] = {}
 
@@ -152,5 +195,8 @@ def check_tls_choice(target: Target) -> tuple[str, ...]:
     """As `check_tls`, for a scheme with the option `TLS` or `STARTTLS`."""
     given = [value for name, value in target.given if name == "tls"]
     if given and given[0] in (False, "off", "prefer") and wants_tls(target):
+        if given[0] == "prefer":
+            does = "#tls=prefer speaks TLS where it is offered, the certificate unchecked"
+            return (f"{does}, and another option of TLS wants more: leave #tls= out",)
         return ("#tls= says no, and another option of TLS says yes",)
     return check_tls(target)

@@ -81,7 +81,7 @@ def run(arguments: list[str], environment: Mapping[str, str]) -> int:
         report.write(report.STDOUT, f"service-precheck {VERSION}\n")
         return OPEN
     try:
-        command = understand(arguments, environment)
+        command = understand(arguments, environment, variables=environment)
     except OperatorError as error:
         count = len(error.mistakes)
         text = f"service-precheck: {count} mistake{'s' * (count > 1)}; nothing was asked\n"
@@ -117,10 +117,12 @@ def understand(
     environment: Mapping[str, str],
     table: tuple[Option, ...] = OPTIONS,
     program: str = "service-precheck",
+    variables: Mapping[str, str] | None = None,
 ) -> Command:
     """Options and targets from the command line and the environment. Raises OperatorError with all mistakes.
 
-    `table` holds the options of `program`; the toolbox has fewer.
+    `table` holds the options of `program`; the toolbox has fewer. `variables` are what targets take their
+    passwords from, None where nothing will be asked.
     """
     mistakes: list[Mistake] = []
     words: list[str] = arguments
@@ -154,7 +156,7 @@ def understand(
         texts += lines(environment[TARGETS_VARIABLE], TARGETS_VARIABLE)
     root = Group("all", 0, ())
     try:
-        root = parse_all(texts)
+        root = parse_all(texts, variables)
     except OperatorError as error:
         mistakes += error.mistakes
     if not mistakes and not texts and options.get("allow-empty") is not True:

@@ -23,12 +23,17 @@ class Mistake(Frozen):
     wrong: str
     right: str
 
-    def __init__(self, given: str, wrong: str, right: str = "", place: str = "") -> None:
-        self._set(given=redacted(given), place=place, wrong=redacted(wrong), right=redacted(right))
+    def __init__(
+        self, given: str, wrong: str, right: str = "", place: str = "", *, masked: bool = False
+    ) -> None:
+        """With `masked` secrets were looked for already: our own words may look like one."""
+        if not masked:
+            given, wrong, right = redacted(given), redacted(wrong), redacted(right)
+        self._set(given=given, place=place, wrong=wrong, right=right)
 
     def at(self, place: str) -> Mistake:
         """The same mistake, with the place where its text stands."""
-        return Mistake(self.given, self.wrong, self.right, place)
+        return Mistake(self.given, self.wrong, self.right, place, masked=True)
 
     def __str__(self) -> str:
         shown = self.given if len(self.given) <= 200 else f"{self.given[:200]}..."

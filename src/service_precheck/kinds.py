@@ -141,6 +141,8 @@ def _write_flag(value: object) -> str:
 
 TEXT = Kind("TEXT", _text)
 PATH = Kind("PATH", _text)
+# The name of an environment variable, which must be set before anything is asked.
+VARIABLE = Kind("NAME", _text)
 FLAG = Kind("true|false", _flag, _write_flag)
 NUMBER = Kind("N", _count(1))
 COUNT = Kind("N", _count(0))

@@ -167,7 +167,8 @@ def _tree(targets: tuple[str, ...]) -> Group:
     for target in targets:
         if not isinstance(target, str):
             raise TypeError(f"a target is a str, not {type(target).__name__}: {target!r}")
-    return parse_all((text, f"target {place}") for place, text in enumerate(targets, 1))
+    texts = ((text, f"target {place}") for place, text in enumerate(targets, 1))
+    return parse_all(texts, net.environment())
 
 
 def _end_threads() -> None:

@@ -182,7 +182,9 @@ def _escape(code: int) -> str:
 
 
 def seconds(duration: float) -> str:
-    """A duration in seconds as people read it: `0.4 s`, `12 s`, `2 min 5 s`, `1 h 4 min`."""
+    """A duration in seconds as people read it: `20 ms`, `0.4 s`, `12 s`, `2 min 5 s`, `1 h 4 min`."""
+    if 0 < duration < 0.05:
+        return f"{max(1, round(duration * 1000))} ms"
     if duration < 9.95:
         return f"{duration:.1f}".removesuffix(".0") + " s"
     whole = round(duration)

@@ -51,6 +51,7 @@ __all__ = [
     "stamp",
     "start_connecting",
     "udp",
+    "unusable",
     "wait",
     "why",
 ]
@@ -90,6 +91,14 @@ def environment() -> Mapping[str, str]:
         name.decode("utf-8", "surrogateescape"): value.decode("utf-8", "surrogateescape")
         for name, value in os.environ.items()
     }
+
+
+def unusable(value: str) -> str:
+    """Why a variable of that value, empty where there is none, can give no secret; empty if it can."""
+    if not value:
+        return "is not set, or empty"
+    # Bytes that are no text are kept as these.
+    return "holds no text" if any("\ud800" <= c <= "\udfff" for c in value) else ""
 
 
 class Queue:

@@ -15,6 +15,7 @@ from .kinds import (
     PORT,
     SIZE,
     TEXT,
+    VARIABLE,
     Kind,
     Wrong,
     choice,
@@ -41,6 +42,7 @@ __all__ = [
     "SIZE",
     "TEXT",
     "TIMEOUT",
+    "VARIABLE",
     "Kind",
     "Option",
     "Scheme",
@@ -206,10 +208,12 @@ class Target(Frozen):
 
     `host` is a name or an address without brackets. `hosts` has all that were named, each with its
     port; `host` and `port` are the first's. `path` starts with `/`, or is empty. `given` holds the
-    options that were written, in their order; `option` gives defaults too.
+    options that were written, in their order; `option` gives defaults too. `apart` are those of them that
+    tell it from another that is shown alike: they are a part of its name, and not of what it is.
     """
 
     __slots__ = (
+        "apart",
         "bare",
         "given",
         "host",
@@ -231,6 +235,7 @@ class Target(Frozen):
     password: str
     given: tuple[tuple[str, object], ...]
     bare: bool
+    apart: tuple[tuple[str, object], ...]
 
     def __init__(
         self,
@@ -264,7 +269,11 @@ class Target(Frozen):
             password=password,
             given=given,
             bare=bare,
+            apart=(),
         )
+
+    def _values(self) -> tuple[object, ...]:
+        return tuple(getattr(self, name) for name in self.__slots__ if name != "apart")
 
     def values(self, name: str) -> tuple[object, ...]:
         """The values of an option that may be repeated; its default if it was not given."""
@@ -320,16 +329,23 @@ class Target(Frozen):
 
     @property
     def name(self) -> str:
-        """What people see of it: the `name` option, else the target without its options, secrets masked."""
-        return printable(self.text("name")) or self.address()
+        """What people see of it: the `name` option, else the target with what tells it `apart`, secrets
+        masked."""
+        return printable(self.text("name")) or self.address() + self._spell_options(
+            True, self.apart
+        )
+
+    def set_apart(self, common: Collection[tuple[str, object]]) -> None:
+        """Have the options shown in its name that others which are shown alike do not have as well."""
+        self._set(apart=tuple(pair for pair in self.given if pair not in common))
 
     def __str__(self) -> str:
         """The target with its options, secrets masked."""
-        return self._spell(masked=True) + self._spell_options(masked=True)
+        return self._spell(masked=True) + self._spell_options(True, self.given)
 
     def spelled(self) -> str:
         """The target in its canonical spelling, secrets included: what parses to an equal target."""
-        return self._spell(masked=False) + self._spell_options(masked=False)
+        return self._spell(masked=False) + self._spell_options(False, self.given)
 
     def _spell(self, masked: bool) -> str:
         where = self.where()
@@ -349,9 +365,9 @@ class Target(Frozen):
         mark = "?" if query else ""
         return f"{self.scheme.name}://{user}{at}{where}{self.path}{mark}{query}"
 
-    def _spell_options(self, masked: bool) -> str:
+    def _spell_options(self, masked: bool, given: tuple[tuple[str, object], ...]) -> str:
         spelled = ""
-        for name, value in self.given:
+        for name, value in given:
             option = self.scheme.option(name)
             assert option is not None
             text = "***" if masked and option.secret else quoted(option.kind.write(value))

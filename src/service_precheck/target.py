@@ -10,13 +10,15 @@ from . import schemes
 from .errors import Mistake, OperatorError
 from .kinds import read_port
 from .model import printable
-from .net import is_address
-from .options import COMMON, NAME, TIMEOUT, Option, Scheme, Target, Wrong, quoted
+from .net import is_address, unusable
+from .options import COMMON, NAME, TIMEOUT, VARIABLE, Option, Scheme, Target, Wrong, quoted
 from .tree import GROUPS, Group, Node, from_member, leaves
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from .masking import Said
 
 __all__ = ["Group", "Node", "leaves", "lines", "parse", "parse_all"]
 
@@ -36,14 +38,19 @@ def parse(text: str) -> Node:
     return parse_all([(text, "")]).members[0]
 
 
-def parse_all(texts: Iterable[tuple[str, str]]) -> Group:
-    """`all(...)` of the targets given as (text, place). Raises OperatorError with every mistake in them."""
+def parse_all(
+    texts: Iterable[tuple[str, str]], environment: Mapping[str, str] | None = None
+) -> Group:
+    """`all(...)` of the targets given as (text, place). Raises OperatorError with every mistake in them.
+
+    With an `environment` they are about to be asked: the variables that they name must be set in it.
+    """
     members: list[Node] = []
     mistakes: list[Mistake] = []
     for text, place in texts:
-        reader = _Reader(text)
+        reader = _Reader(text, environment)
         node = reader.read()
-        mistakes += [mistake.at(place) for mistake in reader.mistakes]
+        mistakes += [mistake.at(place) for mistake in reader.told()]
         if node is not None:
             members.append(node)
         if len(members) > MOST_TARGETS or len(mistakes) > MOST_MISTAKES:
@@ -52,7 +59,23 @@ def parse_all(texts: Iterable[tuple[str, str]]) -> Group:
         mistakes.append(Mistake("", f"more than {MOST_TARGETS} targets"))
     if mistakes:
         raise OperatorError(tuple(mistakes))
+    _tell_apart(members)
     return Group("all", len(members), tuple(members))
+
+
+def _tell_apart(members: list[Node]) -> None:
+    """Have targets that would be shown alike show the options in which they differ."""
+    alike: dict[str, list[Target]] = {}
+    for member in members:
+        for leaf in leaves(member):
+            if not leaf.text("name"):
+                alike.setdefault(leaf.address(), []).append(leaf)
+    for same in alike.values():
+        if len(same) > 1:
+            first, *others = same
+            common = [pair for pair in first.given if all(pair in one.given for one in others)]
+            for leaf in same:
+                leaf.set_apart(common)
 
 
 def lines(text: str, source: str) -> Iterator[tuple[str, str]]:
@@ -74,12 +97,14 @@ def lines(text: str, source: str) -> Iterator[tuple[str, str]]:
 class _Reader:
     """Reads one target; collects what is wrong with it instead of stopping at the first mistake."""
 
-    __slots__ = ("at", "harmless", "mistakes", "secret", "text")
+    __slots__ = ("at", "environment", "harmless", "mistakes", "secret", "text")
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, environment: Mapping[str, str] | None = None) -> None:
         self.text = text.strip()
+        self.environment = environment
         self.at = 0
-        self.mistakes: list[Mistake] = []
+        # As they are, secrets included.
+        self.mistakes: list[Said] = []
         # The options met so far whose values may be shown, and may not.
         self.harmless = {option.name for option in COMMON}
         self.secret: set[str] = set()
@@ -120,14 +145,23 @@ class _Reader:
 
     def _wrong(self, given: str, wrong: str, right: str) -> None:
         if len(self.mistakes) > MOST_MISTAKES:
-            # Masking each of thousands in a long target would take minutes.
+            # Of thousands in a long target the first tell enough.
             return
-        from .masking import hide, mask
+        self.mistakes.append((given, wrong, right, frozenset(self.harmless - self.secret)))
 
-        harmless = self.harmless - self.secret
+    def told(self) -> list[Mistake]:
+        """The mistakes, without a secret in them."""
+        if not self.mistakes:
+            return []
+        from .masking import told
+
         whole = self.text if len(self.text) <= LONGEST else ""
-        said = [hide(text, whole, harmless) for text in (mask(given, harmless), wrong, right)]
-        self.mistakes.append(Mistake(*said))
+        return list(told(whole, self.mistakes, self._again))
+
+    def _again(self, text: str) -> list[Said]:
+        reader = _Reader(text, self.environment)
+        reader.read()
+        return reader.mistakes
 
     def _node(self, depth: int) -> Node | None:
         text = self.text
@@ -239,7 +273,7 @@ class _Reader:
         if not raw.startswith("#"):
             return {}
         self.at = end
-        return dict(self._options(raw[1:].split("#"), GROUP_OPTIONS, "a group"))
+        return dict(self._options(raw[1:].split("#"), GROUP_OPTIONS, None))
 
     def _leaf(self, raw: str) -> Target | None:
         before = len(self.mistakes)
@@ -264,28 +298,29 @@ class _Reader:
             self._wrong(raw, wrong, "install it again, with all that it needs")
             return None
         if scheme is None:
-            from .masking import nearest
+            from . import masking, mistakes
 
             word, parenthesis, _ = name.partition("(")
             if parenthesis and word.isalpha():
-                self._wrong(raw, f"there is no group {word!r}", nearest(word, GROUPS, "{}(...)"))
+                right = masking.nearest(word, GROUPS, "{}(...)")
+                self._wrong(raw, f"there is no group {word!r}", right)
             else:
-                instead = schemes.INSTEAD.get(name.lower())
-                right = instead or nearest(name, schemes.names(), "{}://")
-                self._wrong(raw, f"there is no scheme {name!r}", right)
+                self._wrong(raw, f"there is no scheme {name!r}", mistakes.no_scheme(name))
             return None
         table = (*scheme.options, *COMMON)
         self.harmless |= {option.name for option in table if not option.secret}
         self.secret |= {option.name for option in table if option.secret}
         self.harmless |= {f"?{parameter}" for parameter in scheme.query}
         parts = self._place(raw, rest, scheme, bare)
-        given = self._options(options, table, f"{scheme.name}://")
+        given = self._options(options, table, scheme)
         if len(self.mistakes) > before:
             return None
         target = Target(scheme, given=given, bare=bare, **parts)  # type: ignore[arg-type]
         if scheme.check is not None:
             for wrong in scheme.check(target):
                 self._wrong(raw, wrong, f"see the options of {scheme.name}://")
+        if self.environment is not None:
+            self._check_variables(target, self.environment)
         return None if len(self.mistakes) > before else target
 
     def _misses_slashes(self, front: str) -> bool:
@@ -321,6 +356,15 @@ class _Reader:
                 "something stands before an @",
                 f"{'' if bare else scheme.name + '://'}{where or 'HOST'}",
             )
+        if "," in where and "(" not in where and scheme.form != "hosts":
+            from .mistakes import one_host_each
+
+            around = bool(userinfo or query or "#" in raw)
+            behind = path if url else ""
+            right = one_host_each(where, scheme, bare=bare, path=behind, more=around)
+            wrong = "several hosts in one target"
+            self._wrong(raw, wrong if bare else f"{wrong} of {scheme.name}://", right)
+            return {}
         user, _, password = userinfo.partition(":")
         first, *others = where.split(",") if scheme.form == "hosts" else [where]
         host, port = self._host_and_port(raw, first, scheme, bare)
@@ -352,7 +396,8 @@ class _Reader:
             zone = host.partition("%")[2].translate(_ZONE_MARKS)
             known = is_address(host) and ":" in host and (zone.isalnum() or "%" not in host)
             if not bracket or not known or (after and after[0] != ":"):
-                self._wrong(raw, f"{where!r} is no IPv6 address", f"{prefix}[2001:db8::1]:80")
+                right = f"{prefix}[2001:db8::1]:{scheme.port or 80}"
+                self._wrong(raw, f"{where!r} is no IPv6 address", right)
                 return host, None
             port_text = after[1:] if after else None
         elif where.count(":") > 1:
@@ -451,7 +496,7 @@ class _Reader:
         return decoded
 
     def _options(
-        self, texts: list[str], table: tuple[Option, ...], owner: str
+        self, texts: list[str], table: tuple[Option, ...], scheme: Scheme | None
     ) -> tuple[tuple[str, object], ...]:
         given: list[tuple[str, object]] = []
         rows = {option.name: option for option in table}
@@ -459,12 +504,12 @@ class _Reader:
             name, equals, encoded = text.partition("=")
             option = rows.get(name)
             if option is None:
-                from .masking import nearest
+                from .mistakes import no_option
 
+                owner = "a group" if scheme is None else f"{scheme.name}://"
                 shown = f"#{name}=***" if equals else f"#{name}"
-                self._wrong(
-                    shown, f"{owner} has no option {name!r}", nearest(name, tuple(rows), "#{}=...")
-                )
+                right = no_option(name, table, scheme)
+                self._wrong(shown, f"{owner} has no option {name!r}", right)
                 continue
             if not option.many and any(known == name for known, _ in given):
                 self._wrong(f"#{name}", f"{name} is given twice", "keep one of them")
@@ -480,6 +525,16 @@ class _Reader:
                 wrong = "its value is not valid" if option.secret else str(error)
                 self._wrong(f"#{name}={shown}", wrong, f"#{name}={option.kind.shape}")
         return tuple(given)
+
+    def _check_variables(self, target: Target, environment: Mapping[str, str]) -> None:
+        for name, value in target.given:
+            option = target.scheme.option(name)
+            if option is not None and option.kind is VARIABLE:
+                variable = str(value)
+                if why := unusable(environment.get(variable, "")):
+                    wrong = f"the environment variable {variable} {why}"
+                    right = "set it before the start: nothing can set it later"
+                    self._wrong(f"#{name}={quoted(variable)}", wrong, right)
 
 
 def _bracketed(host: str) -> str:

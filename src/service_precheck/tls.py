@@ -164,12 +164,12 @@ class Channel:
             return
         begins, self._begun = not self._begun, True
         if begins and data[0] not in (_ALERT, _HANDSHAKE):
-            said = printable(data.decode("utf-8", "replace").strip(), 60)
-            raise blocked(
-                "tls-plaintext",
-                f"{self._peer} does not speak TLS, it said '{said}'",
-                "a plain-text port?",
-            )
+            said = f"it said '{printable(data.decode('utf-8', 'replace').strip(), 60)}'"
+            # RFC 9113 section 4.1: the SETTINGS frame that a server begins with.
+            if data[0] == 0 and data[3:9] == b"\x04\0\0\0\0\0":
+                said = "it speaks HTTP/2 in plain text"
+            seen = f"{self._peer} does not speak TLS, {said}"
+            raise blocked("tls-plaintext", seen, "a plain-text port?")
         self._incoming.write(data)
 
     def take(self) -> bytes:
@@ -346,7 +346,10 @@ def _unusable(error: Exception, *paths: str) -> NotReady:
         except OSError as why:
             return blocked("local", f"{path} cannot be read: {os.strerror(why.errno or 0)}")
     reason = _reason(error)
-    hint = "the file holds no key, or an encrypted one" if reason == "pem lib" else ""
+    hint = ""
+    if reason == "pem lib":
+        hint = "the file holds no key, or an encrypted one; a file of its own is named by #key="
+        hint += " (#cert-key= where #key= is a key of the data)"
     return blocked("local", f"{' with '.join(filter(None, paths))} cannot be used: {reason}", hint)
 
 

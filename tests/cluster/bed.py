@@ -220,8 +220,8 @@ def normal(log: str) -> list[str]:
         r"\b10(\.\d+){3}\b": "10.0.0.1",
         # Which of several hosts it was.
         r"-\d+(\.\S+ \(10\.0\.0\.1:)": r"-0\1",
-        r"after (\d+ min( \d+ s)?|[\d.]+ s)": "after 1.0 s",
-        r"\d+ s behind": "0 s behind",
+        r"after (\d+ min( \d+ s)?|[\d.]+ m?s)": "after 1.0 s",
+        r"\d+ m?s behind": "0 s behind",
     }
     for pattern, instead in alike.items():
         log = re.sub(pattern, instead, log)

@@ -27,6 +27,7 @@ from service_precheck import (
     wait_async,
 )
 from service_precheck.options import Scheme
+from service_precheck.target import parse
 from tests.bed.process import SOURCE, own_threads
 from tests.bed.sockets import Full, Server, hang
 
@@ -135,6 +136,17 @@ def test_impossible_waits_are_mistakes(
     """No target, and a time that is not longer than nothing, are refused before anything is asked."""
     with pytest.raises(OperatorError, match=said):
         wait(*targets, timeout=options.get("timeout"), interval=options.get("interval"))
+
+
+def test_a_variable_must_be_set_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A target that names a variable is one; a call needs the variable."""
+    text = "mysql://app@127.0.0.1:1#password-env=DB_WORD"
+    monkeypatch.delenv("DB_WORD", raising=False)
+    assert str(parse(text)).endswith("#password-env=DB_WORD")
+    with pytest.raises(OperatorError, match="DB_WORD is not set, or empty"):
+        check(text)
+    monkeypatch.setenv("DB_WORD", "some-word")
+    assert not check(text).ready
 
 
 def test_a_list_is_no_target() -> None:

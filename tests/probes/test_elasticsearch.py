@@ -267,6 +267,26 @@ TARGETS = tuple(
 )
 
 
+@pytest.mark.parametrize(
+    ("rest", "said"),
+    [
+        ("", [""]),
+        ("#writable", ["no block of the cluster keeps writes out"]),
+        (
+            "#index=a#index=b*#writable",
+            ["no block keeps writes out of a", "no block keeps writes out of b*"],
+        ),
+    ],
+)
+def test_no_block_is_told_of_what_was_looked_at(rest: str, said: list[str]) -> None:
+    """The block of a full disk is one of indexes: without one nothing is said of it."""
+    leaf = target.parse(f"elasticsearch://es{rest}")
+    assert isinstance(leaf, Target)
+    state: dict[str, object] = {"metadata": {"indices": {"a": {"state": "open"}}}}
+    names = leaf.texts("index") or [""] * len(said)
+    assert [health.unblocked(leaf, state, name, PLACE) for name in names] == said
+
+
 @given(answer=st.dictionaries(WORDS, JSON, max_size=5), leaf=st.sampled_from(TARGETS))
 def test_any_answer(answer: dict[str, object], leaf: Target) -> None:
     """Whatever JSON comes is a verdict, never a traceback."""

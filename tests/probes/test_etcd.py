@@ -5,6 +5,8 @@ Real members and clusters stand in `tests/services/test_etcd.py`.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import pytest
 
 from service_precheck import model, target
@@ -78,6 +80,21 @@ def test_refusals(code: int, words: str, cause: str, ask: Ask) -> None:
         verdict = ask(f"etcd://{server.address}")
     assert verdict.cause == cause
     assert words in verdict.seen
+
+
+@pytest.mark.parametrize(
+    ("options", "right"),
+    [("#key=/app", "read /app` allows it"), ("#member", "read health` allows it")],
+)
+def test_the_right_that_is_missing(options: str, right: str, ask: Ask) -> None:
+    """It is named with the key that it is for."""
+    with ExitStack() as stack:
+        refusal = status(7, "etcdserver: permission denied")
+        both = [stack.enter_context(Server(Scripted(refusal))) for _ in range(2)]
+        verdict = ask(f"etcd://{','.join(one.address for one in both)}{options}")
+    assert verdict.cause == "forbidden"
+    assert right in verdict.hint
+    assert ("#member needs it" in verdict.hint) == (options == "#member")
 
 
 @pytest.mark.parametrize(

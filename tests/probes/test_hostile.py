@@ -96,6 +96,24 @@ def not_ready(verdict: Verdict) -> None:
     assert verdict.seen.isprintable()
 
 
+# Seconds that a verdict may come after the attempt's deadline: the machine may be busy, and a server that
+# is waited for without one takes for ever.
+LATE = 10.0
+
+
+@pytest.fixture
+def ask(ask: Ask) -> Ask:
+    """As everywhere, and see that each attempt ends with its time."""
+
+    def asked(text: str, timeout: float = 5.0, alone: bool = True) -> Verdict:
+        begun = time.monotonic()
+        verdict = ask(text, timeout, alone)
+        assert time.monotonic() - begun < timeout + LATE
+        return verdict
+
+    return asked
+
+
 @pytest.fixture(autouse=True)
 def leaks() -> Iterator[None]:
     """See that every connection was closed."""
@@ -287,6 +305,58 @@ def test_huge_lengths(name: str, ask: Ask) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 8 << 20
+
+
+# By the recording: what the server said that proves what is asked for, what it says instead, the cause.
+FORGED: dict[str, tuple[tuple[bytes, bytes, str], ...]] = {
+    "amqp": ((b"\x00\x32\x00\x0b", b"\x00\x32\x00\x0c", "protocol"),),
+    "elasticsearch": (
+        (b'"status":"green"', b'"status":"red"  ', "not-ready"),
+        (b'"number_of_nodes":1', b'"number_of_nodes":0', "too-few"),
+        (b'"state":"open"', b'"state":"close"', "protocol"),
+    ),
+    "etcd": ((b"\x18\x02 \x02 \x01", b"\x18\x02 \x02 \x00", "missing-object"),),
+    "grpc": ((b"\x00\x02\x08\x01", b"\x00\x02\x08\x02", "not-ready"),),
+    "kafka": ((b"v=", b"v=A", "protocol"),),
+    "mongodb": (
+        (b"isWritablePrimary\x00\x01", b"isWritablePrimary\x00\x00", "starting"),
+        (b"rs0", b"rs1", "missing-object"),
+        (b"v=9", b"v=8", "protocol"),
+    ),
+    "mysql": ((b"\x010\x010\x010", b"\x011\x010\x010", "read-only"),),
+    "mysql-replica": ((b"\x03Yes\x03Yes", b"\x03Yes\x03Not", "not-ready"),),
+    "mysql-sha2": ((b"\x010\x010\x010\x010", b"\x011\x010\x010\x010", "read-only"),),
+    "postgresql": (
+        (b"\x01f\x00\x00\x00\x03off", b"\x01t\x00\x00\x00\x03off", "read-only"),
+        (b"v=U", b"v=V", "protocol"),
+    ),
+    "postgresql-standby": ((b"\x01t\x00\x00\x00\x02on", b"\x01f\x00\x00\x00\x02on", "not-ready"),),
+    "postgresql-stranger": ((b"NR", b"NQ", "protocol"),),
+    "redis": (
+        (b"role:master", b"role:slave\r", "not-ready"),
+        (b"\r\n:1\r\n", b"\r\n:0\r\n", "missing-object"),
+    ),
+    "redis-cluster": (
+        (b"cluster_state:ok", b"cluster_state:no", "not-ready"),
+        (b"\r\n:1\r\n", b"\r\n:0\r\n", "missing-object"),
+    ),
+    "zookeeper": ((b"Mode: standalone", b"Mode: follower\n\n", "not-ready"),),
+}
+
+
+@recorded
+def test_what_takes_the_proof_away(name: str, ask: Ask) -> None:
+    """A server that says the opposite of what is asked for does not hold, whatever it says beside that."""
+    recording = RECORDINGS[name]
+    for old, new, cause in FORGED[name]:
+        assert old in recording.server_bytes()
+
+        def change(said: bytes, old: bytes = old, new: bytes = new) -> bytes:
+            return said.replace(old, new)
+
+        with Server(replay(recording, change, patience=0.1)) as server, steady_random():
+            verdict = ask(recording.target.replace("{place}", server.address), 2)
+        assert (verdict.cause, old) == (cause, old), verdict
 
 
 @recorded

@@ -239,6 +239,15 @@ def test_the_loopback_is_somebody_elses(ask: Ask) -> None:
     assert verdict.hint.startswith("localhost is each client's own machine")
 
 
+def test_a_broker_that_may_have_died(ask: Ask) -> None:
+    """One that is known and refuses is not said to be advertised wrongly only."""
+    with Broker() as dead, Broker({"Metadata": metadata([(1, dead.host, dead.port)])}) as broker:
+        dead.shut()
+        verdict = ask(f"kafka://{broker.address}")
+    assert verdict.cause == "refused"
+    assert verdict.hint.startswith("a broker that died is known for some seconds; if it lives, adv")
+
+
 @pytest.mark.parametrize(
     ("dead", "options", "holds"),
     [(1, "", True), (1, "#brokers=2", True), (1, "#brokers=3", False), (3, "", False)],

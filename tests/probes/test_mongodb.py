@@ -20,7 +20,7 @@ from service_precheck.codecs.mongodb.member import Member
 from service_precheck.codecs.mongodb.options import Wish
 from service_precheck.errors import NotReady, OperatorError
 from service_precheck.options import Target
-from tests.bed.sockets import Server, say
+from tests.bed.sockets import Behaviour, Connection, Server, close, reset, say
 from tests.probes.conftest import Ask
 
 NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8)
@@ -180,7 +180,7 @@ def test_any_hello(answer: dict[str, object]) -> None:
     """Whatever its fields hold, an answer makes a member, or an error that can be told."""
     member = Member("db:27017", ("db", 27017), answer)
     assert str(member)
-    error = wire.refusal("db:27017", "hello", answer, login=False)
+    error = wire.refusal("db:27017", "hello", answer)
     assert isinstance(error, NotReady)
 
 
@@ -222,6 +222,47 @@ def test_endless_lists_are_bounded(ask: Ask) -> None:
 
 
 # -- targets
+
+
+@pytest.mark.parametrize(
+    ("source", "hint"),
+    [
+        ("shop", "looked for in the database shop; one that is in another: ?authSource=admin"),
+        ("admin", "looked for in the database admin; one that is in another: ?authSource=DATABASE"),
+        ("$external", ""),
+        ("", ""),
+    ],
+)
+def test_where_a_user_was_looked_for(source: str, hint: str) -> None:
+    """A refused login is often one of a user who is in another database."""
+    answer = {"ok": 0, "code": 18, "errmsg": "Authentication failed."}
+    verdict = wire.refusal("db:27017", "saslStart", answer, source).verdict
+    assert verdict.cause == "auth-refused"
+    assert verdict.hint.endswith(hint) if hint else not verdict.hint
+
+
+@pytest.mark.parametrize("end", [close, reset()], ids=["closed", "reset"])
+@pytest.mark.parametrize("scheme", ["mongodb", "etcd", "zookeeper"])
+def test_tls_at_a_port_without(scheme: str, end: Behaviour, ask: Ask) -> None:
+    """fault 15: a server that takes the first bytes of TLS for nonsense hangs up, and is told as such."""
+
+    def behave(connection: Connection) -> None:
+        connection.read()
+        end(connection)
+
+    with Server(behave) as server:
+        verdict = ask(f"{scheme}://{server.address}#tls")
+    assert verdict.cause == "closed-early"
+    assert "a port without TLS closes the connection so: without #tls" in verdict.hint
+
+
+@pytest.mark.parametrize("scheme", ["mongodb", "etcd", "zookeeper"])
+def test_tls_at_a_port_that_says_so(scheme: str, ask: Ask) -> None:
+    """fault 15: one that answers in plain text is told with what to do."""
+    with Server(say(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as server:
+        verdict = ask(f"{scheme}://{server.address}#tls")
+    assert verdict.cause == "tls-plaintext"
+    assert verdict.hint.startswith("without #tls")
 
 
 def parsed(text: str) -> Target:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from binascii import b2a_base64
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pymysql._auth
 import pymysql.connections
@@ -15,10 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service_precheck.codecs.mysql import rsa as mysql_rsa
+from service_precheck.codecs.mysql import state as mysql_state
 from service_precheck.codecs.mysql.faults import explain, of_login
 from service_precheck.codecs.mysql.login import Login
 from service_precheck.codecs.mysql.wire import Fields, Greeting, Refusal
-from service_precheck.errors import OperatorError
+from service_precheck.errors import NotReady, OperatorError
 from service_precheck.model import CAUSES
 from service_precheck.target import parse
 from tests.bed.process import Gate
@@ -469,3 +471,41 @@ def test_what_would_be_taken_for_granted(text: str) -> None:
     """What MySQL does not have is a mistake: it would get the address blocked, or be passed over."""
     with pytest.raises(OperatorError):
         parse(text)
+
+
+VALUES = "'INSERT INTO orders VALUES (2,''geheim'')'"
+BROKEN = {
+    f"Error 'Duplicate entry '2' for key 'PRIMARY'' on query. Default database: 'shop'. Query: {VALUES}": (
+        "1062 of a statement"
+    ),
+    "Could not execute Write_rows_v1 event on table shop.orders; Duplicate entry 'geheim' for key 'PRIMARY', "
+    "Error_code: 1062; handler error HA_ERR_FOUND_DUPP_KEY": (
+        "1062 Could not execute Write_rows_v1 event on table shop.orders"
+    ),
+    "Coordinator stopped because there were error(s) in the worker(s). The most recent failure being: Worker 1 "
+    "failed executing transaction 'aa-bb:3'": (
+        "1062 Coordinator stopped because there were error(s) in the worker(s). The most recent failure "
+        "being: Worker 1 failed executing transaction"
+    ),
+}
+
+
+@pytest.mark.parametrize("why", BROKEN)
+def test_what_a_replica_could_not_apply(why: str) -> None:
+    """The number and the kind of the error are told, and neither the statement nor a value of its rows."""
+    row = {
+        "Slave_IO_Running": "Yes",
+        "Slave_SQL_Running": "No",
+        "Master_Host": "db-0",
+        "Master_Port": "3306",
+        "Last_SQL_Errno": "1062",
+        "Last_SQL_Error": why,
+    }
+    server = SimpleNamespace(
+        peer="db:3306", greeting=SimpleNamespace(mariadb=True), ask=lambda _: [row]
+    )
+    with pytest.raises(NotReady) as caught:
+        mysql_state.replicating(server, None)  # type: ignore[arg-type]
+    verdict = caught.value.verdict
+    assert verdict.seen.endswith(f"its SQL thread is stopped: {BROKEN[why]}")
+    assert verdict.hint.startswith("SHOW ALL SLAVES STATUS has the whole error")

@@ -272,12 +272,13 @@ def test_which_tls(text: str) -> None:
 def test_both_names_of_the_scheme() -> None:
     """`postgres://` is `postgresql://`, and shown as that."""
     assert target("postgres://me@db/x") == target("postgresql://me@db/x")
-    assert str(target("postgres://db/x")) == "postgresql://db:5432/x"
+    assert str(target("postgres://db")) == "postgresql://db:5432/"
 
 
 MISTAKES = {
     "postgresql://db#role=primary": "#role= without a user",
     "postgresql://db#table=t#query=SELECT 1": "#query= without a user",
+    "postgresql://db/shop": "a database without a user: #user=NAME",
     "postgresql://me@db#query=COPY t TO PROGRAM 'x'": "is no read",
     "postgresql://me@db#query=do 'x'": "is no read",
     "postgresql://me@db#query=": "is no read",

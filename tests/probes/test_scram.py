@@ -72,8 +72,6 @@ def test_a_false_server() -> None:
         b"r={nonce}x,s=QSX,i=4096",
         b"r={nonce}x,s=QSXCR+Q6sek8bf92,i=0",
         b"r={nonce}x,s=QSXCR+Q6sek8bf92,i=-5",
-        b"r={nonce}x,s=QSXCR+Q6sek8bf92,i=9999999",
-        b"r={nonce}x,s=QSXCR+Q6sek8bf92,i=" + b"9" * 5000,
     ],
 )
 def test_hostile_answers(answer: bytes) -> None:
@@ -86,32 +84,35 @@ def test_hostile_answers(answer: bytes) -> None:
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 @pytest.mark.parametrize(
-    ("least", "rounds", "taken"),
+    ("least", "rounds", "cause"),
     [
-        (4096, 4095, False),
-        (4096, 4096, True),
-        (4096, 100_000, True),
-        (4096, 100_001, False),
-        (1, 0, False),
-        (1, 1, True),
-        (1, 100_001, False),
+        (4096, 4095, "protocol"),
+        (4096, 4096, None),
+        (4096, 100_000, None),
+        (4096, 100_001, "unsupported"),
+        (4096, 10**4000, "unsupported"),
+        (1, 0, "protocol"),
+        (1, 1, None),
+        (1, 100_001, "unsupported"),
     ],
 )
 def test_counts_of_rounds(
-    mechanism: str, least: int, rounds: int, taken: bool, monkeypatch: pytest.MonkeyPatch
+    mechanism: str, least: int, rounds: int, cause: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither so few rounds that the proof gives the password away, nor so many that they hold a signal."""
     monkeypatch.setattr(scram, "_salted", {})
     monkeypatch.setattr(digests, "pbkdf2", lambda *_: bytes(32))
     made = Scram(mechanism, "user", "pencil", "db:1", least=least)
     answer = b"r=%b-and-more,s=c2FsdA==,i=%d" % (made._nonce, rounds)
-    if taken:
+    if cause is None:
         assert made.final(answer)
         return
     with pytest.raises(NotReady) as caught:
         made.final(answer)
-    assert caught.value.verdict.cause == "protocol"
-    assert f"not from {least} to 100000" in caught.value.verdict.seen
+    assert caught.value.verdict.cause == cause
+    said = f"below {least}" if cause == "protocol" else "at most 100000 are made here"
+    assert said in caught.value.verdict.seen
+    assert ("store the password anew" in caught.value.verdict.hint) == (cause == "unsupported")
 
 
 @given(answer=st.binary(max_size=200), mechanism=st.sampled_from(MECHANISMS))

@@ -194,6 +194,18 @@ def test_fault_15_plaintext(behaviour: Behaviour, said: str, enter: Enter, ask: 
     assert verdict.seen == f"{server.address} does not speak TLS, it said {said}"
 
 
+def test_fault_15_http2(enter: Enter, ask: Ask) -> None:
+    """A server of HTTP/2 that begins is named as that: grpcs:// at a port without TLS."""
+    settings = b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64"
+    server = enter(Server(say(settings)))
+    for scheme in ("tls", "grpcs"):
+        verdict = ask(f"{scheme}://localhost:{server.port}")
+        assert verdict.cause == "tls-plaintext"
+        assert (
+            verdict.seen == f"{server.address} does not speak TLS, it speaks HTTP/2 in plain text"
+        )
+
+
 def test_min_days(enter: Enter, authority: Authority, ask: Ask) -> None:
     """Too few days left is `tls-expired`, on the day itself it is ready."""
     server = enter(Server(echo, tls=TLS(authority.issue(days=10.5))))

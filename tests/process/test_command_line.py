@@ -13,7 +13,7 @@ import pytest
 from service_precheck.cli import OPTIONS, VERSION, variable
 from service_precheck.kinds import FLAG
 from tests.bed.fixtures import Enter
-from tests.bed.process import SOURCE, Finished, Gate, run
+from tests.bed.process import SOURCE, TOOLBOX, Finished, Gate, run
 from tests.bed.sockets import Server, hang, say
 
 HOLDS = "localhost"
@@ -85,6 +85,31 @@ def test_mistakes_are_2_all_at_once() -> None:
 def test_each_of_these_is_a_mistake(arguments: tuple[str, ...]) -> None:
     """A command that is missing, a value that is missing, no time at all, an unknown letter."""
     assert run(*arguments).status == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [(None, "is not set, or empty"), ("", "is not set, or empty"), ("\udcff", "holds no text")],
+)
+@pytest.mark.parametrize("words", [(), ("check",)], ids=["gate", "check"])
+def test_variable_that_is_not_set_is_a_mistake(
+    words: tuple[str, ...], value: str | None, why: str
+) -> None:
+    """Nothing can set a variable of a running process, so it is told at once, before anything is asked;
+    other mistakes with it. Who explains a target need not have its variables."""
+    env = {} if value is None else {"DB_WORD": value}
+    with Server(hang) as server:
+        target = f"mysql://app@{server.address}#password-env=DB_WORD"
+        start = {"command": TOOLBOX} if words else {}
+        done = run(*words, target, "a:0", env=env, **start)  # type: ignore[arg-type]
+        assert done.status == 2
+        assert f"'#password-env=DB_WORD': the environment variable DB_WORD {why}" in done.stderr
+        assert "'0' is no port" in done.stderr
+        again = run(*words, "mysql://h#password-env=DB_WORD", env=env, **start)  # type: ignore[arg-type]
+        assert "#password-env= without a user" in again.stderr
+        assert f"DB_WORD {why}" in again.stderr
+        assert not server.connections
+        assert run("explain", target, env=env, command=TOOLBOX).status == 0
 
 
 def test_nothing_given_names_the_sources(tmp_path: Path) -> None:

@@ -140,12 +140,6 @@ def test_as_the_driver_meets_it(
     assert password not in verdict.seen
 
 
-@pytest.mark.parametrize("rest", ["#queue=new", "#exchange=events", "#alarms", "/closed"])
-def test_what_needs_a_login(rabbit: RabbitMQ, rest: str, ask: Ask) -> None:
-    """Asked for more than that a broker answers, and without a login, it is not ready."""
-    assert ask(target(rabbit, rest, "")).cause == "auth-required"
-
-
 def test_no_rights_at_all_are_needed(rabbit: RabbitMQ, ask: Ask) -> None:
     """A user who may configure, write and read nothing sees queues, exchanges and alarms."""
     rabbit.user("watcher", "other-one", rights=NOTHING)

@@ -90,8 +90,8 @@ def test_the_version_is_listed(node: Node, tested: Tested) -> None:
         ("#index=alone#status=green", ": the index alone is green, "),
         ("#index=al#status=green", ": the index al is green, "),
         ("#index=orders-*#index=alone", ": each of orders-*, alone is yellow, "),
-        ("#writable", ", no block keeps writes out"),
-        ("#index=alone#writable", ", no block keeps writes out"),
+        ("#writable", ", no block of the cluster keeps writes out"),
+        ("#index=alone#writable", ", no block keeps writes out of alone"),
         ("#index=kept", ", writes are blocked: kept is read_only_allow_delete"),
     ],
 )

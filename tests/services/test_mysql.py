@@ -115,14 +115,6 @@ def test_no_login(ask: Ask, db: MariaDB) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", ["/shop", "#role=primary", "#max-lag=3s", "#table=shop.orders", "#galera"]
-)
-def test_what_needs_a_login(ask: Ask, maria: MariaDB, options: str) -> None:
-    """What only a login can see asks for one."""
-    refused(ask(f"mysql://{maria.place}{options}"), "auth-required", "takes one to see", "#user=")
-
-
-@pytest.mark.parametrize(
     ("user", "password"), [("app", "wrong"), ("app", ""), ("nobody", "geheim-17"), ("nobody", "")]
 )
 def test_refused_login(ask: Ask, db: MariaDB, user: str, password: str) -> None:
@@ -351,14 +343,16 @@ def test_unix_socket(ask: Ask, db: MariaDB, folder: Path) -> None:
 def test_bad_targets(gate: Callable[..., Gate]) -> None:
     """The operator's mistakes are found before anything is sent, all of them together."""
     mistakes = {
-        "mysql://h/a/b": "slash",
+        "mysql://me@h/a/b": "slash",
         "mysql://a@h#role=primary#max-lag=3s": "it is a replica that lags",
         "mysql://a@h#table=orders": "#table=DATABASE.orders",
         "mysql://a@h#query=DELETE FROM orders": "no read",
         "mysql://a@h#query=SELECT 1 INTO OUTFILE '/tmp/x'": "writes a file",
         "mysql://a@h#query=SELECT 1 /*!50000INTO*/\nDumpFile '/tmp/x'": "writes a file",
         "mysql://a@h#role=master": "primary, replica",
-        "mysql://h#password-env=X": "without a user",
+        "mysql://h#password-env=X": "#password-env= without a user",
+        "mysql://h/shop": "a database without a user",
+        "mysql://h#galera": "#galera without a user",
         "mysql://a@h#tls=off#ca=/x": "says no",
     }
     done = gate(*mistakes).wait()

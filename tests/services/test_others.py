@@ -11,6 +11,7 @@ import pytest
 from tests.bed.daemon import Daemon
 from tests.bed.ports import free_port
 from tests.bed.process import need, run
+from tests.bed.services.postgresql import PostgreSQL
 from tests.probes.conftest import Ask
 
 PAGE = Path(__file__).parents[2] / "docs" / "schemes" / "others.md"
@@ -74,9 +75,13 @@ def test_question_and_answer(ask: Ask) -> None:
 
 
 def test_client_of_its_own() -> None:
-    """pg_isready tells by its exit status that nothing listens; the sentence has its words."""
+    """pg_isready tells by its exit status whether somebody serves; the sentence has its words."""
     need("pg_isready", "postgresql-client")
-    text = example(("db.shop", "127.0.0.1"), ("5432", str(free_port())))
+    port = free_port()
+    text = example(("db.shop", "127.0.0.1"), ("5432", str(port)))
     done = run(text, "--timeout=1s", "--output=plain")
     assert done.status == 124
     assert "no response" in done.stderr
+    with PostgreSQL() as server:
+        done = run(text.replace(str(port), str(server.port)), "--timeout=30s", "--output=plain")
+    assert done.status == 0, done.stderr

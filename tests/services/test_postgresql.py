@@ -63,7 +63,7 @@ def test_serves(server: PostgreSQL, ask: Ask) -> None:
 def test_without_a_user(server: PostgreSQL, ask: Ask) -> None:
     """Without a user it is proven that the server serves, and its log stays as it was."""
     since = len(server.log)
-    verdict = ask(f"postgresql://{server.address}/shop")
+    verdict = ask(f"postgresql://{server.address}")
     assert verdict.ready
     assert verdict.seen == f"{server.address} serves, and asks for a login (SASL), none was tried"
     # What the field does for that leaves a line, each time.
@@ -225,7 +225,7 @@ def test_nothing_is_left_behind(server: PostgreSQL, ask: Ask) -> None:
     counted = before.fetchall()
     began = time.monotonic()
     for number in range(500):
-        assert ask(f"postgresql://{server.address}/shop").ready
+        assert ask(f"postgresql://{server.address}").ready
         rest = (
             "#tls=off#query=TABLE kept#table=kept",
             "#role=primary",

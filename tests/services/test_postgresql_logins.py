@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -33,7 +36,7 @@ LINES = (
     "hostnossl all open 127.0.0.1/32 scram-sha-256",
     "hostssl all bearer 127.0.0.1/32 cert",
     "host all rejected 127.0.0.1/32 reject",
-    "host all app,odd,few,service-precheck,nobody,reader 127.0.0.1/32 scram-sha-256",
+    "host all app,odd,few,slow,service-precheck,nobody,reader 127.0.0.1/32 scram-sha-256",
 )
 
 
@@ -95,6 +98,23 @@ def test_wrong_password(server: PostgreSQL, ask: Ask, name: str) -> None:
     verdict = ask(f"postgresql://{name}:wrong-word@{server.address}/postgres")
     assert verdict.cause == "auth-refused"
     assert f'FATAL 28P01: password authentication failed for user "{name}"' in verdict.seen
+
+
+def test_too_many_rounds(server: PostgreSQL, ask: Ask) -> None:
+    """A password that was stored with more rounds than we make is told, with what to do; the driver makes
+    them."""
+    salted = hashlib.pbkdf2_hmac("sha256", WORD.encode(), b"salt-salt-salt-s", 200_000)
+    stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    signing = hmac.digest(salted, b"Server Key", "sha256")
+    salt, key, proof = (b64encode(one).decode() for one in (b"salt-salt-salt-s", stored, signing))
+    verifier = f"SCRAM-SHA-256$200000:{salt}${key}:{proof}"
+    server.sql(f"CREATE ROLE slow LOGIN PASSWORD '{verifier}'")
+    target = f"postgresql://slow:{WORD}@{server.address}/shop"
+    assert works(target)
+    verdict = ask(target)
+    assert verdict.cause == "unsupported"
+    assert "asks for 200000 rounds in the login (SCRAM)" in verdict.seen
+    assert "store the password anew with fewer" in verdict.hint
 
 
 @pytest.mark.parametrize("name", ["app", "odd", "old", "clear"])

@@ -76,7 +76,7 @@ def test_dead_server(pooler: PgBouncer, ask: Ask) -> None:
     ready = [program("pg_isready"), "-h", "127.0.0.1", "-p", str(pooler.port), "-d", "dead"]
     assert subprocess.run([*ready, "-U", "app"], capture_output=True).returncode == 0
     # Nor do we know better without a login.
-    assert ask(f"postgresql://{pooler.address}/dead").ready
+    assert ask(f"postgresql://{pooler.address}").ready
 
 
 def test_words(pooler: PgBouncer, ask: Ask) -> None:

@@ -49,12 +49,8 @@ def plain(path: str) -> str:
 def from_environment(name: str) -> str:
     """The value of an environment variable."""
     secret = net.environment().get(name, "")
-    if not secret:
-        raise blocked("local", f"the environment variable {name} is not set, or empty")
-    try:
-        secret.encode()
-    except UnicodeEncodeError as error:
-        raise blocked("local", f"the environment variable {name} holds no text") from error
+    if wrong := net.unusable(secret):
+        raise blocked("local", f"the environment variable {name} {wrong}")
     return keep_secret(secret)
 
 

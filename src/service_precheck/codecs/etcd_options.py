@@ -7,6 +7,7 @@ from ..access import (
     ON_AUTH_REFUSED,
     TLS,
     TLS_OPTIONS_BESIDE_KEY,
+    check_data_key,
     check_login,
     check_tls_choice,
 )
@@ -25,7 +26,7 @@ OPTIONS = (
 
 def check(target: Target) -> tuple[str, ...]:
     """What the option table cannot say."""
-    wrong = [*check_login(target), *check_tls_choice(target)]
+    wrong = [*check_login(target), *check_tls_choice(target), *check_data_key(target)]
     if target.path not in ("", "/") or target.query:
         wrong.append("a path or query, which says nothing to etcd; #key=NAME asks for a key")
     if any(name != "h2" for name in target.texts("alpn")):

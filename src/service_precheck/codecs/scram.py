@@ -61,19 +61,23 @@ class Scram:
         return b"n,," + self._bare
 
     def final(self, server_first: bytes) -> bytes:
-        """The client's final message, for the server's first. Raises `protocol`."""
+        """The client's final message, for the server's first. Raises `protocol`, `unsupported`."""
         fields = _fields(server_first)
         nonce, salt_text, rounds_text = (fields.get(key, b"") for key in (b"r", b"s", b"i"))
         try:
             salt = a2b_base64(salt_text)
         except NotBase64:
             salt = b""
-        # Longer than any server's, and short enough for `int`.
-        rounds = int(rounds_text) if rounds_text.isdigit() and len(rounds_text) < 8 else 0
+        # Longer than any server's is as good as that, and short enough for `int`.
+        rounds = int(rounds_text[:8]) if rounds_text.isdigit() else 0
         if not nonce.startswith(self._nonce) or len(nonce) == len(self._nonce) or not salt:
             raise self._odd("an answer that does not follow from the question")
-        if not self._least <= rounds <= MOST_ROUNDS:
-            raise self._odd(f"a count of rounds that is not from {self._least} to {MOST_ROUNDS}")
+        if rounds < self._least:
+            raise self._odd(f"a count of rounds below {self._least}")
+        if rounds > MOST_ROUNDS:
+            seen = f"{self.peer} asks for {rounds_text[:8].decode()} rounds in the login (SCRAM)"
+            hint = "store the password anew with fewer: a user for the gate can have 4096"
+            raise blocked("unsupported", f"{seen}, at most {MOST_ROUNDS} are made here", hint)
         salted = _salt(self._name, self._password, salt, rounds)
         client_key = digests.hmac(self._name, salted, b"Client Key")
         without_proof = b"c=biws,r=" + nonce

@@ -58,7 +58,12 @@ _OPTIONS = (
     ),
     Option("nodes", NUMBER, "how many nodes the cluster must have"),
     Option("index", TEXT, "an index, an alias or a pattern; the status is then its own", many=True),
-    Option("writable", FLAG, "no block may keep writes out of the index, or of the cluster", False),
+    Option(
+        "writable",
+        FLAG,
+        "no block of the cluster may keep writes out, nor of each `index`: without one no index is looked at",
+        False,
+    ),
     TLS,
     *TLS_OPTIONS,
 )
@@ -146,7 +151,8 @@ SCHEMES = (
         "url",
         probe,
         proves="the cluster has a master, and as many of its shards as `status` asks for",
-        not_proves="that a search or a write succeeds; with `writable`, more than that no block is set",
+        not_proves="that a search or a write succeeds; with `writable`, more than that no "
+        "block is set on the cluster and on each `index`",
         example="elasticsearch://search.logs#index=orders#status=green#nodes=3",
         cost="two requests that no shard answers",
         logins=("Basic", "ApiKey", "Bearer", "client certificate"),

@@ -9,7 +9,7 @@ passes through the cluster's log, and checks the password with bcrypt, some 0.1 
 from __future__ import annotations
 
 from .. import stream
-from ..access import tls_settings, try_tls_files, wants_tls
+from ..access import tls_settings, try_tls_files, wants_tls, without_tls
 from ..codecs import etcd, grpc, hosts
 from ..codecs.etcd_options import OPTIONS, check
 from ..codecs.grpc import Refused
@@ -76,9 +76,9 @@ def _serving(target: Target, host: str, port: int, attempt: Attempt) -> tuple[Me
             settings = tls_settings(target, "h2") if secure else None
             channel = grpc.Channel(connection, host, port, settings, hint=_hint(target, secure))
         except NotReady as error:
-            if error.verdict.cause != "tls-plaintext":
+            if not secure:
                 raise
-            raise NotReady(error.verdict.but(hint="without #tls it is asked plainly")) from error
+            raise without_tls(error) from error
         with etcd.Member(channel, attempt.deadline) as member:
             login = _log_in(target, member)
             proven = [f"{member.peer} {_read(target, member)}"]
@@ -121,6 +121,11 @@ def _read(target: Target, member: Member) -> str:
         found = member.read(key or _ANY_KEY)
     except Refused as refused:
         cause = refused.verdict.cause
+        if needed and cause == "forbidden":
+            hint = f"`etcdctl role grant-permission ROLE read {printable(key or _ANY_KEY, 100)}` allows it"
+            if not key:
+                hint += "; #member needs it, to see that all are of one cluster"
+            raise NotReady(refused.verdict.but(hint=hint)) from refused
         if needed or cause not in ("forbidden", "auth-required"):
             raise
         unasked = ", and asks for a login (not tried)" if cause == "auth-required" else ""

@@ -11,7 +11,7 @@ configuration has for them, as they do for the drivers, and members that it list
 from __future__ import annotations
 
 from .. import net, stream
-from ..access import tls_settings, try_tls_files
+from ..access import tls_settings, try_tls_files, without_tls
 from ..codecs.mongodb import member as members
 from ..codecs.mongodb.member import Member, Place, serving
 from ..codecs.mongodb.options import OPTIONS, QUERY, Wish, check
@@ -57,7 +57,7 @@ def probe(target: Target, attempt: Attempt) -> Verdict:
         try:
             with _connect(target, where, piece) as connection:
                 if wish.tls:
-                    connection.upgrade(tls_settings(target), where[0])
+                    _secure(target, connection, where)
                 member = _hello(connection, where, wish)
                 if not proof and _suits(member, wish):
                     proof = _proof(target, wish, connection, member)
@@ -76,6 +76,13 @@ def _connect(target: Target, where: Place, attempt: Attempt) -> Stream:
     if path := target.text("unix-socket"):
         return stream.connect_unix(path, attempt)
     return stream.connect(*where, attempt)
+
+
+def _secure(target: Target, connection: Stream, where: Place) -> None:
+    try:
+        connection.upgrade(tls_settings(target), where[0])
+    except NotReady as error:
+        raise without_tls(error) from error
 
 
 def _hello(connection: Stream, where: Place, wish: Wish) -> Member:

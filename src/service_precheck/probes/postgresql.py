@@ -90,7 +90,7 @@ def _encrypt(target: Target, talk: Conversation, tls: str) -> None:
 def _knock(target: Target, talk: Conversation) -> Verdict:
     """What can be learnt without a login."""
     peer = talk.stream.peer
-    talk.start(user=NAME, database=database_of(target) or "postgres")
+    talk.start(user=NAME, database="postgres")
     try:
         method, _ = login.asked_for(talk)
         if method == login.OK:

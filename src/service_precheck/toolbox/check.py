@@ -29,7 +29,7 @@ WIDEST = 44
 
 def run(arguments: list[str], environment: Mapping[str, str]) -> int:
     """Look once, print, and give 0 when everything holds, 1 when not, 2 at a mistake."""
-    command = understood("check", PURPOSE, OPTIONS, arguments, environment)
+    command = understood("check", PURPOSE, OPTIONS, arguments, environment, asks=True)
     if isinstance(command, int):
         return command
     outcome = look(command.root)

@@ -28,10 +28,12 @@ def understood(
     table: tuple[Option, ...],
     arguments: list[str],
     environment: Mapping[str, str],
+    *,
+    asks: bool = False,
 ) -> Command | int:
     """What the verb was asked for, or the exit status when there is nothing left to do.
 
-    `purpose` is what its help says. Mistakes are told on standard error, all of them.
+    `purpose` is what its help says; `asks` that it asks the targets, as the gate does. Mistakes are told on standard error, all of them.
     """
     program = f"precheck {verb}"
     if "--help" in arguments or "-h" in arguments:
@@ -39,7 +41,7 @@ def understood(
         return 0
     targets = {k: v for k, v in environment.items() if k == TARGETS_VARIABLE}
     try:
-        command = understand(arguments, targets, table, program)
+        command = understand(arguments, targets, table, program, environment if asks else None)
         if command.command:
             right = "service-precheck TARGET... -- COMMAND"
             raise OperatorError((Mistake("--", f"{verb} runs no command; the gate does", right),))

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from ...access import LOGIN_OPTIONS, ON_AUTH_REFUSED, TLS_OPTIONS, check_login, check_tls
+from ...access import (
+    LOGIN_OPTIONS,
+    ON_AUTH_REFUSED,
+    TLS_OPTIONS,
+    check_login,
+    check_needs_login,
+    check_tls,
+)
 from ...model import percent_decoded
 from ...options import FLAG, TEXT, Option, Target, choice
 
@@ -26,6 +33,8 @@ TLS_ONLY = (
 )
 # What RabbitMQ's own clients call it in the query of a URI.
 QUERY = ("auth_mechanism",)
+# What only a login can see.
+NEED_LOGIN = ("queue", "exchange", "alarms")
 
 
 def vhost(target: Target) -> str:
@@ -41,7 +50,11 @@ def external(target: Target) -> bool:
 
 def check(target: Target) -> tuple[str, ...]:
     """What the option table cannot say."""
-    wrong = list(check_login(target, user_alone=external(target)))
+    path = "a vhost" if vhost(target) != "/" else ""
+    wrong = [
+        *check_login(target, user_alone=external(target)),
+        *check_needs_login(target, NEED_LOGIN, path, certificate=external(target)),
+    ]
     if "/" in target.path[1:]:
         wrong.append("a slash in the vhost, which is written %2F")
     for what, name in (

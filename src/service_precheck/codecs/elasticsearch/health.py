@@ -39,7 +39,12 @@ def unblocked(target: Target, state: Json, name: str, peer: str) -> str:
         if isinstance(levels, list) and "write" in levels:
             keeping.append(text(each, "description") or f"block {number}")
     if not keeping:
-        return "no block keeps writes out" if target.flag("writable") else ""
+        where = (
+            f"keeps writes out of {printable(name, 80)}"
+            if name
+            else "of the cluster keeps writes out"
+        )
+        return f"no block {where}" if target.flag("writable") else ""
     told = f"writes are blocked: {printable(', '.join(keeping), 200)}"
     if not target.flag("writable"):
         return told

@@ -68,6 +68,8 @@ def unreached(told: str, host: str, asked: str, error: NotReady) -> NotReady:
     """What to raise where a broker is advertised, as `told`, at a host that is no way to it."""
     verdict = error.verdict
     hint = "advertised.listeners must have what clients can look up and reach"
+    if verdict.cause in ("refused", "unreachable", "connect-timeout", "closed-early"):
+        hint = f"a broker that died is known for some seconds; if it lives, {hint}"
     if host in _LOOPBACK and asked not in _LOOPBACK:
         hint = f"{host} is each client's own machine: mend advertised.listeners"
     return NotReady(verdict.but(seen=f"{told}, but {verdict.seen}", hint=verdict.hint or hint))

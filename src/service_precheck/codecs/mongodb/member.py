@@ -110,7 +110,7 @@ def hello(stream: Stream, where: Place, about: str) -> Member:
     if answer.get("code") == wire.COMMAND_NOT_FOUND:
         answer = wire.exchange(stream, {"isMaster": 1, **more}, "admin")
     if answer.get("ok") != 1:
-        raise wire.refusal(stream.peer, "hello", answer, login=False)
+        raise wire.refusal(stream.peer, "hello", answer)
     return Member(stream.peer, where, answer)
 
 

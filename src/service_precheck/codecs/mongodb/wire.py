@@ -80,12 +80,13 @@ def ask(
     """
     answer = exchange(stream, command, database)
     if answer.get("ok") != 1:
-        raise refusal(stream.peer, next(iter(command)), answer, login)
+        raise refusal(stream.peer, next(iter(command)), answer, database if login else "")
     return answer
 
 
-def refusal(peer: str, command: str, answer: Mapping[str, object], login: bool) -> NotReady:
-    """What an answer means that is not `ok`."""
+def refusal(peer: str, command: str, answer: Mapping[str, object], source: str = "") -> NotReady:
+    """What an answer means that is not `ok`; `source` is the database that a login looks for its user in,
+    empty where it is no answer to one."""
     code, name, words = (answer.get(key) for key in ("code", "codeName", "errmsg"))
     number = code if isinstance(code, int) else 0
     said = f"error {number}" if number else "an error"
@@ -94,10 +95,16 @@ def refusal(peer: str, command: str, answer: Mapping[str, object], login: bool) 
     if isinstance(words, str):
         said += f": {printable(words, 200)}"
     if number == _UNAUTHORIZED:
-        return blocked("forbidden" if login else "auth-required", f"{peer} answers {said}")
-    if login and number == _BAD_VALUE:
+        return blocked("forbidden" if source else "auth-required", f"{peer} answers {said}")
+    if source and number == _BAD_VALUE:
         return blocked("unsupported", f"{peer} answers the login with {said}")
     cause = _CAUSES.get(number, "protocol")
     if cause == "auth-refused":
-        return blocked(cause, f"{peer} refused the login: {said}")
+        hint = ""
+        # Of LDAP there is no other.
+        if source not in ("", "$external"):
+            other = "DATABASE" if source == "admin" else "admin"
+            hint = f"the user was looked for in the database {printable(source, 60)}; "
+            hint += f"one that is in another: ?authSource={other}"
+        return blocked(cause, f"{peer} refused the login: {said}", hint)
     return blocked(cause, f"{peer} answers {command} with {said}")

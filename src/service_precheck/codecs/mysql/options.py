@@ -8,6 +8,7 @@ from ...access import (
     STARTTLS,
     TLS_OPTIONS,
     check_login,
+    check_needs_login,
     check_tls_choice,
     wants_tls,
 )
@@ -77,14 +78,18 @@ def tls_mode(target: Target) -> str:
 
 def check(target: Target) -> tuple[str, ...]:
     """What is wrong with a target."""
-    wrong = [*check_login(target, user_alone=True), *check_tls_choice(target)]
+    name = database(target)
+    wrong = [
+        *check_login(target, user_alone=True),
+        *check_needs_login(target, NEED_LOGIN, "a database" if name else ""),
+        *check_tls_choice(target),
+    ]
     if target.texts("alpn"):
         wrong.append("#alpn=: MySQL's TLS names no protocol; leave it out")
     for pair in target.query.split("&"):
         key, _, value = pair.partition("=")
         if key.lower() in _SSL_MODES and value.lower() not in _MODES:
             wrong.append(f"?{key}= of a mode that there is not: {', '.join(sorted(_MODES))}")
-    name = database(target)
     if "/" in name:
         wrong.append(f"the path names a database, and {name!r} has a slash in it")
     if target.text("role") == "primary" and target.number("max-lag") is not None:

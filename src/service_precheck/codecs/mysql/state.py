@@ -122,10 +122,17 @@ def _field(row: Row, name: str) -> str | None:
 def _stopped(server: Conversation, row: Row, source: str, thread: str, state: str) -> NotReady:
     why = row.get(f"Last_{thread}_Error")
     number = row.get(f"Last_{thread}_Errno") or ""
+    hint = "" if why else "START REPLICA"
+    if why and thread == "SQL":
+        # Behind that stand the statement and values of its rows.
+        kept = why.partition("'")[0].partition(";")[0].strip()
+        why = "of a statement" if kept in ("", "Error") else kept
+        shows = "SHOW ALL SLAVES STATUS" if server.greeting.mariadb else "SHOW REPLICA STATUS"
+        hint = f"{shows} has the whole error, and what it was about"
     words = f": {number} {why}" if why else ""
     how = "is stopped" if state == "No" else f"is {state.lower()}"
     return blocked(
         "not-ready",
         f"{server.peer} does not replicate from {source}, its {thread} thread {how}{words}",
-        "" if why else "START REPLICA",
+        hint,
     )

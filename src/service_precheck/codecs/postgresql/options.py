@@ -12,6 +12,7 @@ from ...access import (
     STARTTLS,
     TLS_OPTIONS,
     check_login,
+    check_needs_login,
     check_tls_choice,
     tls_settings,
     wants_tls,
@@ -48,7 +49,8 @@ OPTIONS = (
     STARTTLS,
     *TLS_OPTIONS,
 )
-_NEED_LOGIN = ("role", "max-lag", "table", "query")
+# What only a login can see.
+NEED_LOGIN = ("role", "max-lag", "table", "query")
 
 # libpq's sslmode as what is done here; "unchecked": TLS, with any certificate.
 _SSLMODES = {
@@ -116,11 +118,13 @@ def settings_of(target: Target) -> Settings:
 
 def check(target: Target) -> tuple[str, ...]:
     """What the option table cannot say."""
-    wrong = [*check_login(target, user_alone=True), *check_tls_choice(target)]
+    path = "a database" if target.path not in ("", "/") else ""
+    wrong = [
+        *check_login(target, user_alone=True),
+        *check_needs_login(target, NEED_LOGIN, path),
+        *check_tls_choice(target),
+    ]
     given = {name for name, _ in target.given}
-    if not user_of(target):
-        nobody = "without a user: postgresql://USER@HOST, or #user="
-        wrong += [f"#{name}= {nobody}" for name in _NEED_LOGIN if name in given]
     if target.text("role") == "primary" and target.option("max-lag") is not None:
         wrong.append("#max-lag= with #role=primary: a primary is behind nobody")
     if target.text("unix-socket") and wants_tls(target):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...access import LOGIN_OPTIONS, ON_AUTH_REFUSED, check_login, check_tls
+from ...access import LOGIN_OPTIONS, ON_AUTH_REFUSED, check_data_key, check_login, check_tls
 from ...model import percent_decoded
 from ...options import FLAG, PATH, TEXT, Option, choice
 
@@ -53,7 +53,7 @@ def check(target: Target) -> tuple[str, ...]:
         if target.text("role") == "replica":
             wrong.append("#role=replica with #sentinel=, which leads to the primary")
     if target.scheme.name == "rediss":
-        wrong += check_tls(target)
+        wrong += (*check_tls(target), *check_data_key(target))
         if target.text("unix-socket"):
             wrong.append("#unix-socket= with rediss://, though no TLS is spoken there: redis://")
     return tuple(wrong)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ... import net, stream
-from ...access import tls_settings, wants_tls
+from ...access import tls_settings, wants_tls, without_tls
 from ...errors import NotReady, blocked
 from . import session, words
 
@@ -54,6 +54,9 @@ class Server:
         if wants_tls(target):
             try:
                 connection.upgrade(tls_settings(target), self.host)
+            except NotReady as error:
+                connection.close()
+                raise without_tls(error) from error
             except BaseException:
                 connection.close()
                 raise
