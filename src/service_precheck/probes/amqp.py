@@ -53,7 +53,8 @@ def probe(target: Target, attempt: Attempt) -> Verdict:
         _, fields = wire.expect(connection, wire.START)
         broker = wire.Broker(fields)
         if login is None:
-            return _without_login(target, connection, broker)
+            said = f"{connection.peer} is {broker.name} and asks for a login (not tried)"
+            return ready(said)
         amqp_login.log_in(connection, broker, login)
         said = f"{connection.peer} ({broker.name}) opens the vhost {vhost(target)} to {login.who}"
         connection.write(wire.method(0, wire.OPEN, wire.short(vhost(target)), bytes(2)))
@@ -85,17 +86,6 @@ def _secure(target: Target, connection: Stream) -> None:
         if error.verdict.cause != "tls-plaintext":
             raise
         raise NotReady(error.verdict.but(hint="amqp:// asks without TLS")) from error
-
-
-def _without_login(target: Target, connection: Stream, broker: Broker) -> Verdict:
-    named = [name for name, _ in target.given if name in ("queue", "exchange", "alarms")]
-    if vhost(target) != "/":
-        named.append("a vhost")
-    said = f"{connection.peer} is {broker.name} and asks for a login"
-    if named:
-        hint = "#user= with #password-file= logs in"
-        raise blocked("auth-required", f"{said} before it tells of {named[0]}", hint)
-    return ready(f"{said} (not tried)")
 
 
 def _open_channel(connection: Stream) -> None:
@@ -179,7 +169,6 @@ _NOT_PROVES = (
 _COST = "a connection and three lines in the log, a channel for each question"
 _CAUSES = (
     "alarm",
-    "auth-required",
     "auth-refused",
     "forbidden",
     "missing-object",

@@ -16,7 +16,7 @@ from __future__ import annotations
 from .. import net, stream
 from ..access import try_tls_files
 from ..codecs.mysql.login import LOGINS, Login, be_refused
-from ..codecs.mysql.options import NEED_LOGIN, OPTIONS, check, database, tls_mode
+from ..codecs.mysql.options import OPTIONS, check, database, tls_mode
 from ..codecs.mysql.wire import Conversation, Refusal
 from ..errors import NotReady, blocked
 from ..model import Verdict, printable, ready
@@ -127,13 +127,6 @@ def _without_login(target: Target, server: Conversation) -> Verdict:
 
         if not faults.of_login(refusal):
             raise refusal
-    needing = next((f"#{name}=" for name in NEED_LOGIN if target.option(name)), "")
-    if needing or database(target):
-        raise blocked(
-            "auth-required",
-            f"{server.peer} serves logins, and {needing or 'a database'} takes one to see",
-            "#user= with #password-file= logs in",
-        )
     return ready(f"{server.peer} serves logins, none was given to try ({server.greeting.product})")
 
 
@@ -198,7 +191,7 @@ SCHEMES = (
         cost="one connection and one login",
         logins=LOGINS,
         causes=(
-            *("auth-refused", "auth-required", "failed", "forbidden", "missing-object"),
+            *("auth-refused", "failed", "forbidden", "missing-object"),
             *("no-quorum", "no-such-database", "not-ready", "overloaded", "read-only"),
             *("replica-lag", "starting", "unsupported"),
         ),
