@@ -39,6 +39,18 @@ def rule(target: Target, kind: Kind, namespace: str) -> Rule:
     return Rule(what.kind.group, resource, name, namespace if what.kind.namespaced else "")
 
 
+def called(place: str, namespace: str, account: str, name: str = "") -> str:
+    """What an account's role is called in a namespace, or in the cluster (`place` is empty then).
+
+    `name` stands instead of `service-precheck-ACCOUNT`. A role of that name may be another namespace's
+    account's, so only in the account's own it is called so; the colon, which no account's name has,
+    keeps `a-b:c` from `a:b-c`.
+    """
+    if place == namespace:
+        return name or f"{NAME}-{account}"
+    return f"{name or NAME}-{namespace}:{account}"
+
+
 def commands(one: Rule, user: str) -> str:
     """How kubectl creates it for who was refused, in a line."""
     where = f"-n {one.namespace} " if one.namespace else ""
