@@ -292,10 +292,29 @@ def test_a_forbidden_list_says_what_to_grant(api: ApiServer, config: Path, ask: 
     verdict = ask(f"kube://job/m#kubeconfig={config}")
     assert (verdict.cause, verdict.again, verdict.stale) == ("forbidden", 5.0, False)
     assert verdict.hint == (
-        "kubectl -n shop create role service-precheck --verb=list,watch --resource=jobs.batch "
-        "--resource-name=m && kubectl -n shop create rolebinding service-precheck "
-        "--role=service-precheck --serviceaccount=front:web"
+        "kubectl -n shop create role service-precheck-front:web:jobs.batch:m --verb=list,watch "
+        "--resource=jobs.batch --resource-name=m && kubectl -n shop create rolebinding "
+        "service-precheck-front:web:jobs.batch:m --role=service-precheck-front:web:jobs.batch:m "
+        "--serviceaccount=front:web"
     )
+
+
+@pytest.mark.parametrize("user", ["system:serviceaccount:front:web", "https://issuer.example#me"])
+def test_what_several_refusals_say_can_all_be_run(
+    api: ApiServer, config: Path, ask: Ask, user: str
+) -> None:
+    """fault 50: each hint of a gate creates a role and a binding that no other hint creates."""
+    api.lists = [status(403, f'it is forbidden: User "{user}" cannot list resource')]
+    made = []
+    for text in ("job/m", "job/n", "cm/m", "pod#selector=a", "node/m", "front/job/m"):
+        hint = ask(f"kube://{text}#kubeconfig={config}").hint
+        for command in hint.split(" && "):
+            words = command.split()
+            space = words[2] if words[1] == "-n" else ""
+            kind, name = words[words.index("create") + 1 :][:2]
+            assert not set("/%#") & set(name)
+            made.append((kind, space, name))
+    assert len(made) == len(set(made)) == 12
 
 
 def test_a_silent_watch_is_given_up(
