@@ -624,14 +624,23 @@ def test_kstatus(body: Object, cause: str | None) -> None:
 
 
 def test_endpoints_of_a_service_are_counted_once(api: ApiServer, config: Path, ask: Ask) -> None:
-    """A pod with an IPv4 and an IPv6 address is one endpoint; what is not ready does not count."""
+    """A pod with an IPv4 and an IPv6 address is one endpoint; what is not ready does not count, nor does
+    what is called so by `publishNotReadyAddresses` alone, nor what goes away."""
 
-    def end(address: str, uid: str, ready: bool | None = True) -> Object:
-        known = {} if ready is None else {"ready": ready}
+    def end(address: str, uid: str, **known: bool) -> Object:
         return {"addresses": [address], "conditions": known, "targetRef": {"uid": uid}}
 
-    four = named("s-1", endpoints=[end("10.0.0.1", "a"), end("10.0.0.2", "b", None)])
-    six = named("s-2", endpoints=[end("fd00::1", "a"), end("fd00::3", "c", ready=False)])
+    four = named("s-1", endpoints=[end("10.0.0.1", "a", ready=True), end("10.0.0.2", "b")])
+    six = named(
+        "s-2",
+        endpoints=[
+            end("fd00::1", "a", ready=True, serving=True, terminating=False),
+            end("fd00::3", "c", ready=False),
+            end("fd00::4", "d", ready=True, serving=False, terminating=False),
+            end("fd00::5", "e", ready=False, serving=True, terminating=True),
+            end("fd00::6", "f", ready=True, serving=True, terminating=True),
+        ],
+    )
     api.lists = [listed("1", four, six)]
     assert ask(f"kube://svc/s#min=2#kubeconfig={config}").seen.endswith("has 2 ready endpoints")
     verdict = ask(f"kube://svc/s#min=3#kubeconfig={config}")
