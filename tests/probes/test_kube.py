@@ -570,9 +570,16 @@ def test_what_a_secret_holds_is_not_shown(
         ("#condition=Ready", None, "Ready is True"),
         ("#condition=ready:true", None, "ready is True"),
         ("#condition=Ready:False", "not-ready", "Ready is True, False is expected"),
+        ("#condition=Ready=True", None, "Ready is True"),
+        ("#condition=Ready=False", "not-ready", "Ready is True, False is expected"),
         ("#condition=Other", "not-ready", "Other is not told, True is expected"),
         ("#jsonpath=.status.phase:Running", None, ".status.phase is Running"),
         ("#jsonpath={.status.phase}=Running", None, ".status.phase is Running"),
+        ("#jsonpath={.status.phase}:Running", None, ".status.phase is Running"),
+        ("#jsonpath=.status.phase=Running", None, ".status.phase is Running"),
+        ("#jsonpath=.status.phase=Done", "not-ready", "is Running, Done is expected"),
+        ("#jsonpath=.status.image=a:1=b", None, ".status.image is a:1=b"),
+        ("#jsonpath=.status.image:a:1=b", None, ".status.image is a:1=b"),
         ("#jsonpath=.status.list[1].a:2", None, "is 2"),
         ("#jsonpath=.metadata.labels.app\\.io/x:y", None, "is y"),
         ("#jsonpath=.status.none", "not-ready", "is there without .status.none"),
@@ -584,10 +591,11 @@ def test_fields_are_compared(
     api: ApiServer, config: Path, ask: Ask, options: str, cause: str | None, seen: str
 ) -> None:
     """`condition` and `jsonpath` ask any object for what it says of itself."""
-    body = {
+    body: Object = {
         "metadata": {"name": "x", "labels": {"app.io/x": "y"}},
         "status": {"phase": "Running", "list": [{}, {"a": 2}], "conditions": [READY]},
     }
+    body["status"]["image"] = "a:1=b"
     api.lists = [listed("1", body)]
     verdict = ask(f"kube://pod/x{options}#kubeconfig={config}")
     assert verdict.cause == cause
@@ -668,7 +676,10 @@ def test_endpoints_of_a_service_are_counted_once(api: ApiServer, config: Path, a
         ("kube://pod/a#exists#absent", "#exists with #absent"),
         ("kube://pod/a#absent#condition=Ready", "only an object that is there"),
         ("kube://pod/a#condition=Ready:Maybe", "is not as in Ready"),
+        ("kube://pod/a#condition=Ready=Maybe", "is not as in Ready"),
+        ("kube://pod/a#condition==True", "is not as in Ready"),
         ("kube://pod/a#jsonpath=.items[*].x", "only names and [INDEX]"),
+        ("kube://pod/a#jsonpath=.items[?(@.a=1)].x", "only names and [INDEX]"),
     ],
 )
 def test_mistakes_are_named(text: str, wrong: str) -> None:
