@@ -665,6 +665,15 @@ def test_endpoints_of_a_service_are_counted_once(api: ApiServer, config: Path, a
         ("kube://a//b", "is not as in"),
         ("kube://pods/../b", "is no name"),
         ("kube://pod/a b", "is no name that an object"),
+        ("kube://pod/A_b", "no pod can be called 'A_b'"),
+        ("kube://pod/a_b", "no pod can be called 'a_b'"),
+        ("kube://cm/a:b", "no configmap can be called 'a:b'"),
+        ("kube://cm/-a", "no configmap can be called '-a'"),
+        ("kube://cm/a.-b", "no configmap can be called"),
+        ("kube://cm/a..b", "no configmap can be called"),
+        ("kube://Shop/cm/a", "no namespace can be called 'Shop'"),
+        ("kube://a.b/cm/a", "no namespace can be called 'a.b'"),
+        (f"kube://{'a' * 64}/cm/a", "no namespace can be called"),
         ("kube://deploymnet/a", "did you mean deployment"),
         ("kube://gizmo/a", "any other is written KIND.GROUP"),
         ("kube://shop/node/a", "stands in no namespace"),
@@ -687,6 +696,24 @@ def test_mistakes_are_named(text: str, wrong: str) -> None:
     with pytest.raises(OperatorError) as told:
         parse(text)
     assert wrong in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("kube://clusterrole/system:node", "kube://shop/role/A_b", "kube://rolebinding/a:B"),
+        *(
+            "kube://gizmo.example.org/A_b",
+            "kube://cm/kube-root-ca.crt",
+            "kube://cm/0",
+            "kube://Cm/a",
+        ),
+        f"kube://{'a' * 63}/pod/{'b' * 253}",
+    ],
+)
+def test_what_an_object_may_be_called_is_its_kinds_matter(text: str) -> None:
+    """Roles have names with colons and capitals, and what a custom kind allows is not known here."""
+    assert isinstance(parse(text), Target)
 
 
 def test_kinds_are_known_by_their_usual_names() -> None:

@@ -139,11 +139,27 @@ def asked(target: Target) -> Asked:
     kind = parts.pop(0)
     word = kind.lower()
     known = built_in(word)
+    name = parts[0] if parts else ""
     if known is None and ("." not in word or not all(word.split("."))):
         raise Wrong(f"there is no kind {kind!r} here{_nearest(word)}")
+    if namespace and (not _is_subdomain(namespace) or "." in namespace or len(namespace) > 63):
+        letters = "its name has lower-case letters, digits and - within, 63 at most"
+        raise Wrong(f"no namespace can be called {namespace!r}; {letters}")
+    # Roles may be called system:node, and who defines a kind says what its objects may be called.
+    if known is not None and known.group != _RBAC and name and not _is_subdomain(name):
+        letters = "its name has lower-case letters and digits, with - and . between them"
+        raise Wrong(f"no {known.name} can be called {name!r}; {letters}")
     if known is not None and namespace and not known.namespaced:
         raise Wrong(f"a {known.name} stands in no namespace: kube://{kind}/...")
-    return Asked(namespace, word, parts[0] if parts else "")
+    return Asked(namespace, word, name)
+
+
+def _is_subdomain(name: str) -> bool:
+    """Whether it is as RFC 1123 has it, in lower case: most objects' names are checked for that."""
+    return all(
+        label.strip("-") == label != "" and label.lower() == label and not set(label) & set("_:")
+        for label in name.split(".")
+    )
 
 
 def _nearest(word: str) -> str:
