@@ -525,6 +525,11 @@ JUDGED: list[tuple[str, Object, str | None]] = [
     ("node", {"status": {"conditions": [READY]}}, None),
     ("node", {"status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}}, "not-ready"),
     ("cronjob", {}, None),
+    ("limitrange", {}, None),
+    ("quota", {}, None),
+    ("endpoints", {}, None),
+    ("rc", {"spec": {"replicas": 1}}, "not-ready"),
+    ("rc", {"spec": {"replicas": 1}, "status": {"availableReplicas": 1}}, None),
     ("secret", {}, None),
 ]
 
@@ -676,7 +681,11 @@ def test_endpoints_of_a_service_are_counted_once(api: ApiServer, config: Path, a
         ("kube://a.b/cm/a", "no namespace can be called 'a.b'"),
         (f"kube://{'a' * 64}/cm/a", "no namespace can be called"),
         ("kube://deploymnet/a", "did you mean deployment"),
+        ("kube://deploymnet/a", "any other is written KIND.GROUP"),
+        ("kube://pdb/a", "there is no kind 'pdb' here; any other is written KIND.GROUP"),
         ("kube://gizmo/a", "any other is written KIND.GROUP"),
+        ("kube://gizmo.v1/a", "there is no kind 'gizmo.v1' here"),
+        ("kube://gizmo./a", "there is no kind 'gizmo.' here"),
         ("kube://shop/node/a", "stands in no namespace"),
         ("kube://pod/a#selector=x", "names one object, and #selector= chooses some"),
         ("kube://pod/a#key=x", "only a configmap and a secret"),
@@ -788,6 +797,10 @@ def test_kinds_are_known_by_their_usual_names() -> None:
         kind = built_in(text)
         assert kind is not None
         assert (kind.plural, kind.group) == ("deployments", "apps")
+    for text in ("quota", "resourcequota", "ResourceQuotas", "resourcequotas.v1"):
+        kind = built_in(text)
+        assert kind is not None
+        assert kind.path("shop") == "/api/v1/namespaces/shop/resourcequotas"
     assert {name for name in names() if built_in(name) is None} == set()
     assert built_in("gateway.networking.istio.io") is None
     assert built_in("") is None

@@ -53,6 +53,8 @@ class Kind(Frozen):
         return f"{root}{inside}/{self.plural}"
 
 
+# A group that is added later has a name to write behind the kind's; the core has none, so all of its
+# kinds are here.
 _APPS, _BATCH, _NET, _RBAC = "apps", "batch", "networking.k8s.io", "rbac.authorization.k8s.io"
 # Name, plural, short names, group, version.
 _NAMESPACED = (
@@ -62,6 +64,12 @@ _NAMESPACED = (
     ("secret", "secrets", "", "", "v1"),
     ("persistentvolumeclaim", "persistentvolumeclaims", "pvc", "", "v1"),
     ("serviceaccount", "serviceaccounts", "sa", "", "v1"),
+    ("replicationcontroller", "replicationcontrollers", "rc", "", "v1"),
+    ("resourcequota", "resourcequotas", "quota", "", "v1"),
+    ("limitrange", "limitranges", "limits", "", "v1"),
+    ("podtemplate", "podtemplates", "", "", "v1"),
+    ("endpoints", "endpoints", "ep", "", "v1"),
+    ("event", "events", "ev", "", "v1"),
     ("endpointslice", "endpointslices", "", "discovery.k8s.io", "v1"),
     ("deployment", "deployments", "deploy", _APPS, "v1"),
     ("statefulset", "statefulsets", "sts", _APPS, "v1"),
@@ -95,7 +103,7 @@ def built_in(word: str) -> Kind | None:
     for namespaced, rows in ((True, _NAMESPACED), (False, _OF_THE_CLUSTER)):
         for name, plural, short, of, version in rows:
             known = bare in (name, plural) or (bare == short and bare)
-            if known and group in ("", of, f"{version}.{of}"):
+            if known and group in ("", of, f"{version}.{of}".removesuffix(".")):
                 return Kind(name, plural, of, version, namespaced)
     return None
 
@@ -140,7 +148,8 @@ def asked(target: Target) -> Asked:
     word = kind.lower()
     known = built_in(word)
     name = parts[0] if parts else ""
-    if known is None and ("." not in word or not all(word.split("."))):
+    group = word.partition(".")[2]
+    if known is None and (group in ("", "v1") or not all(word.split("."))):
         raise Wrong(f"there is no kind {kind!r} here{_nearest(word)}")
     if namespace and (not _is_subdomain(namespace) or "." in namespace or len(namespace) > 63):
         letters = "its name has lower-case letters, digits and - within, 63 at most"
@@ -165,9 +174,10 @@ def _is_subdomain(name: str) -> bool:
 def _nearest(word: str) -> str:
     from ...masking import nearest
 
-    near = "" if "." in word else nearest(word, names(), "{}")
-    other = "any other is written KIND.GROUP, as certificate.cert-manager.io"
-    return f"; {near if near.startswith('did you mean') else other}"
+    # What is as short is as like to a short name of another kind: pdb to pod.
+    near = nearest(word, names(), "{}") if "." not in word and len(word) > 3 else ""
+    near = f" {near}" if near.startswith("did you mean") else ""
+    return f";{near} any other is written KIND.GROUP, as certificate.cert-manager.io"
 
 
 class Question(Frozen):
@@ -226,6 +236,7 @@ def question(target: Target, kind: Kind, namespace: str, node: str = "") -> Ques
 # Those that have more to say than that they are there.
 _JUDGED = (
     *("pod", "service", "deployment", "statefulset", "daemonset", "replicaset", "job"),
+    "replicationcontroller",
     *("persistentvolumeclaim", "persistentvolume", "ingress", "gateway"),
     *("customresourcedefinition", "namespace", "node"),
 )
