@@ -921,6 +921,46 @@ def test_yaml_and_several_files(
     assert "service-precheck[kubeconfig]" in verdict.hint
 
 
+def test_a_relative_path_begins_at_its_own_file(
+    secure: tuple[ApiServer, Authority],
+    tmp_path: Path,
+    ask: Ask,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a cluster and a user of two files name by relative paths lies beside each one's own file."""
+    api, authority = secure
+    whole = json.loads(
+        kubeconfig(tmp_path, f"https://127.0.0.1:{api.port}", tokenFile="token").read_text()
+    )
+    whole["clusters"][0]["cluster"]["certificate-authority"] = "ca.crt"
+    paths = []
+    for name in ("contexts", "clusters", "users"):
+        folder = tmp_path / name
+        folder.mkdir()
+        paths.append(folder / "config")
+        paths[-1].write_text(json.dumps({name: whole[name]}))
+    paths[0].write_text(json.dumps({"contexts": whole["contexts"], "current-context": "x"}))
+    (tmp_path / "clusters" / "ca.crt").write_bytes(authority.file.read_bytes())
+    (tmp_path / "users" / "token").write_text("of-the-user")
+    monkeypatch.setenv("KUBECONFIG", ":".join(map(str, paths)))
+    assert ask("kube://cm/a").seen == "configmap a in shop is there"
+    assert api.tokens == ["Bearer of-the-user"]
+
+
+def test_a_missing_file_of_several_is_passed_over(
+    api: ApiServer, config: Path, tmp_path: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for kubectl, KUBECONFIG may name files that are not there, unless none is; `kubeconfig` may not."""
+    missing = tmp_path / "missing"
+    api.lists = [listed("1", named("a"))]
+    monkeypatch.setenv("KUBECONFIG", f"{missing}:{config}:{tmp_path / 'other'}")
+    assert ask("kube://cm/a").ready
+    monkeypatch.setenv("KUBECONFIG", f"{missing}:{tmp_path / 'other'}")
+    assert (ask("kube://cm/a").cause, str(missing) in ask("kube://cm/a").seen) == ("local", True)
+    monkeypatch.setenv("KUBECONFIG", str(config))
+    assert ask(f"kube://cm/a#kubeconfig={missing}").cause == "local"
+
+
 def test_a_plugin_gives_the_token(api: ApiServer, tmp_path: Path, ask: Ask) -> None:
     """An exec plugin is run once an attempt, told the version, and what it prints is the token."""
     plugin = tmp_path / "plugin"
