@@ -33,7 +33,9 @@ def _name(text: str) -> str:
 
 _NAME = Kind("NAME", _name)
 OPTIONS = (
-    Option("namespace", _NAME, "where the gate's pod runs", "default"),
+    Option(
+        "namespace", _NAME, "where the gate's pod runs, whatever a kubeconfig file says", "default"
+    ),
     Option("service-account", _NAME, "the service account that the pod has", "default"),
     Option(
         "name",
