@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import yaml
@@ -21,6 +22,7 @@ import yaml
 from tests.bed.process import GATE, TOOLBOX, Gate
 from tests.cluster.bed import Cluster, Namespace, Object, until
 from tests.cluster.test_basics import BUSYBOX, OURS
+from tests.probes.test_kube import NO_SELECTORS, SELECTORS
 from tools.cluster import API, NODES
 from tools.cluster.pki import PKI
 
@@ -578,6 +580,19 @@ def test_rights_are_enough_and_each_is_needed(namespace: Namespace, tmp_path: Pa
             inside = () if where is None else ("-n", where)
             words = ("delete", each["kind"], each["metadata"]["name"], *inside)
             namespace.cluster.kubectl(*words, check=False)
+
+
+def test_selectors_are_read_alike(namespace: Namespace) -> None:
+    """What is taken for a selector, and what is called a mistake, is so for the API server."""
+
+    def is_taken(selector: str) -> bool:
+        place = f"/api/v1/namespaces/{namespace.name}/pods?labelSelector={quote(selector)}"
+        told = namespace.kubectl("get", "--raw", place, check=False)
+        assert '"kind":"PodList"' in told or "(BadRequest)" in told, told
+        return "PodList" in told
+
+    assert {selector for selector in SELECTORS if not is_taken(selector)} == set()
+    assert {selector for selector, _ in NO_SELECTORS if is_taken(selector)} == set()
 
 
 def test_in_a_pod(account: Account) -> None:

@@ -726,64 +726,71 @@ def test_what_an_object_may_be_called_is_its_kinds_matter(text: str) -> None:
     assert isinstance(parse(text), Target)
 
 
-@pytest.mark.parametrize(
-    "selector",
-    [
-        *(
-            "app",
-            "!app",
-            "app=web",
-            "app==web",
-            "app!=web",
-            "app=",
-            "a=,b",
-            "app = web , tier!= db",
-        ),
-        *("app in (x)", "app in(x,y)", "app notin ( x , y )", "app in (,x)", "app in (x,)"),
-        *(
-            "cpu>4",
-            "cpu<10",
-            "example.org/app=web",
-            "a.example.org/App_1.x-y=W_1.x-y",
-            "in in (in)",
-        ),
-        *("app,!tier,x in (a,b),y=z", f"app={'x' * 63}", "notin", "! app"),
-    ],
+# The API server itself is asked for these, too: `tests/cluster/test_kube.py`.
+SELECTORS = (
+    *(
+        "app",
+        "!app",
+        "app=web",
+        "app==web",
+        "app!=web",
+        "app=",
+        "a=,b",
+        "app = web , tier!= db",
+    ),
+    *(
+        "app in (x)",
+        "app in ()",
+        "app in(x,y)",
+        "app notin ( x , y )",
+        "app in (,x)",
+        "app in (x,)",
+    ),
+    *(
+        "cpu>4",
+        "cpu<10",
+        "example.org/app=web",
+        "a.example.org/App_1.x-y=W_1.x-y",
+        "in in (in)",
+    ),
+    *("app,!tier,x in (a,b),y=z", f"app={'x' * 63}", "notin", "! app"),
 )
+
+
+@pytest.mark.parametrize("selector", SELECTORS)
 def test_selectors_are_read_as_kubernetes_does(selector: str) -> None:
     """What its own grammar takes is taken."""
     assert read_selector(selector) == selector
 
 
-@pytest.mark.parametrize(
-    ("selector", "wrong"),
-    [
-        ("app web", "'web' stands behind app, instead of ="),
-        ("app==,,", "',' stands where a label is named"),
-        ("app=web,", "a label is missing"),
-        (",app", "',' stands where"),
-        ("=web", "'=' stands where"),
-        ("!", "a label is missing"),
-        ("!app=web", "a comma is missing before '='"),
-        ("app=web tier=db", "a comma is missing before 'tier'"),
-        ("app=web=x", "a comma is missing before '='"),
-        ("app=-x", "'-x' is no label"),
-        ("app=x/y", "'x/y' is no label"),
-        ("app:web", "'app:web' is no label"),
-        ("app=(x)", "'(' is no label"),
-        (f"app={'x' * 64}", "63 at most"),
-        ("Example/app", "'Example' before / is no domain"),
-        ("/app", "'' before / is no domain"),
-        ("example.org/", "names no label"),
-        ("app in x", "no ( follows in"),
-        ("app in ()", "nothing is in the ()"),
-        ("app in (x", "a ( is not closed; within a group"),
-        ("app in (x y)", "a comma is missing before 'y'"),
-        ("app in (x,(", "'(' is no label"),
-        ("app>x", "'x' behind > is no number"),
-        ("app>", "'' behind > is no number"),
-    ],
+NO_SELECTORS = (
+    ("app web", "'web' stands behind app, instead of ="),
+    ("app==,,", "',' stands where a label is named"),
+    ("app=web,", "a label is missing"),
+    (",app", "',' stands where"),
+    ("=web", "'=' stands where"),
+    ("!", "a label is missing"),
+    ("!app=web", "a comma is missing before '='"),
+    ("app=web tier=db", "a comma is missing before 'tier'"),
+    ("app=web=x", "a comma is missing before '='"),
+    ("app=-x", "'-x' is no label"),
+    ("app=x/y", "'x/y' is no label"),
+    ("app:web", "'app:web' is no label"),
+    ("app=(x)", "'(' is no label"),
+    (f"app={'x' * 64}", "63 at most"),
+    ("Example/app", "'Example' before / is no domain"),
+    ("/app", "'' before / is no domain"),
+    ("example.org/", "names no label"),
+    ("app in x", "no ( follows in"),
+    ("app in (x", "a ( is not closed; within a group"),
+    ("app in (x y)", "a comma is missing before 'y'"),
+    ("app in (x,(", "'(' is no label"),
+    ("app>x", "'x' behind > is no number"),
+    ("app>", "'' behind > is no number"),
 )
+
+
+@pytest.mark.parametrize(("selector", "wrong"), NO_SELECTORS)
 def test_a_selector_that_kubernetes_refuses_is_a_mistake(selector: str, wrong: str) -> None:
     """It would be answered with 400, and waited for in vain."""
     with pytest.raises(OperatorError) as told:

@@ -106,8 +106,6 @@ class _Reader:
     def _values(self, how: str) -> None:
         if self._take() != "(":
             raise ValueError(f"no ( follows {how}")
-        if self._next == ")":
-            raise ValueError(f"nothing is in the () behind {how}")
         while True:
             if self._next not in ("", ",", ")"):
                 _check_value(self._take())
