@@ -12,7 +12,9 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import yaml
@@ -20,16 +22,17 @@ import yaml
 from tests.bed.process import GATE, TOOLBOX, Gate
 from tests.cluster.bed import Cluster, Namespace, Object, until
 from tests.cluster.test_basics import BUSYBOX, OURS
-from tools.cluster import API
+from tests.probes.test_kube import NO_SELECTORS, SELECTORS
+from tools.cluster import API, NODES
 from tools.cluster.pki import PKI
 
 pytestmark = [pytest.mark.timeout(600)]
 
-# Ready two seconds after its start.
-SLOW = {
+# Ready once the test has said so: `release`.
+HELD = {
     "name": "main",
     "image": BUSYBOX,
-    "command": ["/bin/sh", "-c", "sleep 2; touch /ready; sleep infinity"],
+    "command": ["/bin/sh", "-c", "sleep infinity"],
     "readinessProbe": {"exec": {"command": ["/bin/cat", "/ready"]}, "periodSeconds": 1},
 }
 
@@ -43,7 +46,7 @@ def template(app: str, container: Object, **spec: object) -> Object:
     return {"metadata": {"labels": {"app": app}}, "spec": grace}
 
 
-def workload(kind: str, name: str, container: Object = SLOW, **spec: object) -> Object:
+def workload(kind: str, name: str, container: Object = HELD, **spec: object) -> Object:
     chosen = {"matchLabels": {"app": name}}
     made = {"selector": chosen, "template": template(name, container), **spec}
     return thing(kind, name, "apps/v1", spec=made)
@@ -102,6 +105,21 @@ class Account:
         done = subprocess.run(words, capture_output=True, text=True)
         return done.returncode, done.stdout + done.stderr
 
+    def ready(self, targets: dict[str, str]) -> set[str]:
+        """Those of the named targets that are ready, by one look at each."""
+        return self._told(targets, None)
+
+    def forbidden(self, targets: dict[str, str]) -> set[str]:
+        """Those that it may not ask for."""
+        return self._told(targets, "forbidden")
+
+    def _told(self, targets: dict[str, str], cause: str | None) -> set[str]:
+        texts = [f"{target}#kubeconfig={self.file}" for target in targets.values()]
+        words = self.namespace.cluster.inside(*TOOLBOX, "check", "--output", "json", *texts)
+        done = subprocess.run(words, capture_output=True, text=True)
+        told = json.loads(done.stdout)["dependencies"]
+        return {name for name, each in zip(targets, told, strict=True) if each["cause"] == cause}
+
     def requests(self) -> Counter[tuple[str, str, int]]:
         """What the API server was asked by it: (verb, resource, status), each request once."""
         seen = {}
@@ -121,11 +139,12 @@ def account(namespace: Namespace, tmp_path: Path) -> Account:
     return made
 
 
+PORTS = {"selector": {"app": "web"}, "ports": [{"port": 80}]}
 OBJECTS: dict[str, tuple[str, Object, tuple[str, ...]]] = {
     # What is asked for, the object, and how kubectl says that it is so.
     "pod": (
         "kube://pod/lone",
-        thing("Pod", "lone", spec=template("lone", SLOW)["spec"]),
+        thing("Pod", "lone", spec=template("lone", HELD)["spec"]),
         ("wait", "pod/lone", "--for=condition=Ready"),
     ),
     "deployment": (
@@ -145,22 +164,27 @@ OBJECTS: dict[str, tuple[str, Object, tuple[str, ...]]] = {
     ),
     "job": (
         "kube://job/migrate",
-        job("migrate", "sleep 1"),
+        job("migrate", "until [ -e /ready ]; do sleep 0.1; done"),
         ("wait", "job/migrate", "--for=condition=Complete"),
     ),
     "service": (
         "kube://service/web#min=2",
-        thing("Service", "web", spec={"selector": {"app": "web"}, "ports": [{"port": 80}]}),
-        ("wait", "service/web", "--for=jsonpath={.spec.clusterIP}"),
+        thing("Service", "web", spec=PORTS),
+        ("rollout", "status", "deploy/web"),
+    ),
+    "service that publishes early": (
+        "kube://service/early#min=2",
+        thing("Service", "early", spec=PORTS | {"publishNotReadyAddresses": True}),
+        ("rollout", "status", "deploy/web"),
     ),
     "configmap": (
         "kube://cm/settings#key=url",
-        thing("ConfigMap", "settings", data={"url": "x"}),
+        thing("ConfigMap", "settings", data={"other": "x"}),
         ("wait", "cm/settings", "--for=jsonpath={.data.url}"),
     ),
     "secret": (
         "kube://secret/login",
-        thing("Secret", "login", stringData={"password": "x"}),
+        thing("ConfigMap", "unused"),
         ("get", "secret/login"),
     ),
     "selector": (
@@ -176,23 +200,76 @@ OBJECTS: dict[str, tuple[str, Object, tuple[str, ...]]] = {
 }
 
 
-def test_each_kind_is_watched_from_before_it_exists(account: Account) -> None:
-    """Gates wait for ten things that do not exist yet, open when kubectl says that they hold, and cost
-    the API server one list and one watch each."""
+TARGETS = {name: target for name, (target, _, _) in OBJECTS.items()}
+
+
+def release(namespace: Namespace, *pods: str) -> None:
+    """Let these pods be ready, and a job's be done; all of them where none is named."""
+    for pod in pods or [each["metadata"]["name"] for each in namespace.pods()]:
+        namespace.kubectl("exec", pod, "--", "/bin/touch", "/ready")
+
+
+def running(namespace: Namespace) -> int:
+    """How many pods run, ready or not."""
+    statuses = [pod["status"].get("containerStatuses", [{}])[0] for pod in namespace.pods()]
+    return sum("running" in status.get("state", ()) for status in statuses)
+
+
+def serving(namespace: Namespace, service: str) -> list[bool]:
+    """Of each endpoint of a service whether it serves."""
+    slices = namespace.get("endpointslices", f"--selector=kubernetes.io/service-name={service}")
+    ends = [end for each in slices["items"] for end in each.get("endpoints") or ()]
+    return sorted(end["conditions"]["serving"] for end in ends)
+
+
+def test_each_kind_is_watched_from_before_it_exists(account: Account, tmp_path: Path) -> None:
+    """Gates wait for things that do not exist yet. None opens while all of it is there and nothing is
+    ready, nor while one of two is; all do when the rest is, as kubectl has it, too; and each costs the
+    API server one list and one watch."""
     namespace = account.namespace
-    gates = {name: account.gate(target) for name, (target, _, _) in OBJECTS.items()}
+    looks = Account(namespace, tmp_path, "looks")
+    looks.allow()
+    gates = {name: account.gate(target) for name, target in TARGETS.items()}
+
+    def are_serving(pods: int) -> bool:
+        wanted = [*[False] * (2 - pods), *[True] * pods]
+        return all(serving(namespace, service) == wanted for service in ("web", "early"))
+
+    def is_half() -> bool:
+        found = namespace.get("deployment", "web")["status"].get("readyReplicas")
+        return bool(found == 1)
+
+    def is_held() -> None:
+        assert looks.ready(TARGETS) == set()
+        opened = [(name, gate.stderr) for name, gate in gates.items() if not gate.running()]
+        assert opened == []
+
     try:
         for gate in gates.values():
             gate.__enter__()
         for gate in gates.values():
             gate.wait_output("[missing-object]")
         namespace.apply(*[each for _, each, _ in OBJECTS.values()])
+        until(lambda: running(namespace) == 5 + len(NODES), namespace.story)
+        until(lambda: are_serving(0), namespace.story)
+        is_held()
+        web = namespace.get("pods", "--selector=app=web")["items"]
+        release(namespace, web[0]["metadata"]["name"])
+        until(lambda: are_serving(1), namespace.story)
+        until(is_half, namespace.story)
+        is_held()
+        release(namespace)
+        namespace.apply(
+            thing("ConfigMap", "settings", data={"url": "x"}),
+            thing("Secret", "login", stringData={"password": "x"}),
+        )
         for name, gate in gates.items():
             done = gate.wait(60)
             assert done.status == 0, (name, done.stderr)
             oracle = OBJECTS[name][2]
             limit = () if oracle[0] == "get" else ("--timeout=1s",)
             namespace.kubectl(*oracle, *limit)
+        assert are_serving(2)
     finally:
         for gate in gates.values():
             gate.__exit__(None, None, None)
@@ -243,18 +320,24 @@ def test_a_fleet_waits_quietly(account: Account) -> None:
 
 
 def test_a_gate_is_as_quick_as_kubectl(account: Account) -> None:
-    """The gate opens within a moment of kubectl's own wait, and not before the pod is ready."""
+    """The gate does not open while the pod runs and is not ready, and opens within a moment of kubectl's
+    own wait, which began before."""
     namespace = account.namespace
+    words = ("wait", "pod/lone", "--for=condition=Ready", "--timeout=120s")
     with account.gate("kube://pod/lone") as gate:
         gate.wait_output("[missing-object]")
-        namespace.apply(thing("Pod", "lone", spec=template("lone", SLOW)["spec"]))
-        namespace.kubectl("wait", "pod/lone", "--for=condition=Ready", "--timeout=60s")
-        kubectl = time.monotonic()
+        namespace.apply(thing("Pod", "lone", spec=template("lone", HELD)["spec"]))
+        until(lambda: running(namespace) == 1, namespace.story)
+        with ThreadPoolExecutor() as pool:
+            kubectl = pool.submit(namespace.kubectl, *words)
+            until(lambda: account.check("kube://pod/lone")[1].count("is Running") > 0, "the start")
+            assert gate.running()
+            release(namespace, "lone")
+            kubectl.result()
+        told = time.monotonic()
         assert gate.wait(10).status == 0
-    late = time.monotonic() - kubectl
+    late = time.monotonic() - told
     print(f"\nopened {late * 1000:+.0f} ms after kubectl")
-    conditions = namespace.get("pod", "lone")["status"]["conditions"]
-    assert {each["type"]: each["status"] for each in conditions}["Ready"] == "True"
 
 
 def test_a_failed_job_ends_the_gate(account: Account) -> None:
@@ -293,22 +376,28 @@ def test_what_is_absent(account: Account) -> None:
 
 
 def test_forbidden_waits_and_says_what_to_grant(namespace: Namespace, tmp_path: Path) -> None:
-    """fault 50: a 403 names verb and resource and prints the least role once; once that is granted as
-    printed, the gate opens."""
+    """fault 50: each 403 names verb and resource and prints the least role once; once all of them are
+    granted as printed, the gate opens."""
     account = Account(namespace, tmp_path)
-    namespace.apply(thing("Secret", "login", stringData={"a": "b"}))
-    with account.gate("kube://secret/login") as gate:
-        gate.wait_output("[forbidden]")
-        gate.wait_output("kubectl")
-        hint = next(line for line in gate.stderr.splitlines() if "create role" in line)
-        command = "kubectl" + hint.partition("kubectl")[2]
-        for each in command.split(" && "):
-            words = each.split()
-            assert words[:3] == ["kubectl", "-n", namespace.name]
-            namespace.kubectl(*words[3:])
-        assert gate.wait(30).status == 0
+    namespace.apply(thing("Secret", "login", stringData={"a": "b"}), thing("ConfigMap", "settings"))
+    targets = ("kube://secret/login", "kube://cm/settings", "kube://node/node-1")
+    try:
+        with account.gate(*targets) as gate:
+            until(lambda: gate.stderr.count("hint for ") == len(targets), lambda: gate.stderr)
+            hints = [line for line in gate.stderr.splitlines() if "hint for " in line]
+            for hint in hints:
+                for each in ("kubectl" + hint.partition("kubectl")[2]).split(" && "):
+                    program, *words = each.split()
+                    assert program == "kubectl"
+                    namespace.cluster.kubectl(*words)
+            assert gate.wait(30).status == 0
+    finally:
+        name = f"service-precheck-{namespace.name}:{account.name}:nodes:node-1"
+        for kind in ("clusterrole", "clusterrolebinding"):
+            namespace.cluster.kubectl("delete", kind, name, check=False)
     assert 'cannot list resource "secrets"' in gate.stderr
-    assert gate.stderr.count("create role ") == 1
+    assert gate.stderr.count("create role ") == 2
+    assert gate.stderr.count("create clusterrole ") == 1
     statuses = {status for _, _, status in account.requests()}
     assert statuses == {200, 403}
 
@@ -357,9 +446,13 @@ def custom(cluster: Cluster, namespace: Namespace) -> Iterator[Callable[[], Obje
     cluster.kubectl("delete", "crd", f"gadgets.{group}", "--wait=false", check=False)
 
 
-def test_a_kind_that_is_not_installed_yet(account: Account, custom: Callable[[], Object]) -> None:
+def test_a_kind_that_is_not_installed_yet(
+    account: Account, custom: Callable[[], Object], tmp_path: Path
+) -> None:
     """A custom kind is waited for, discovered once, and judged by kstatus' rules without any option."""
     namespace = account.namespace
+    looks = Account(namespace, tmp_path, "looks")
+    looks.allow()
     group = f"{namespace.name}.example.org"
     with account.gate(f"kube://gadget.{group}/one", f"kube://gg.v1.{group}/one#exists") as gate:
         gate.wait_output("is served [missing-object]")
@@ -379,18 +472,18 @@ def test_a_kind_that_is_not_installed_yet(account: Account, custom: Callable[[],
             namespace.kubectl("patch", *words, f"-p={json.dumps(patch)}")
 
         status("False", 1)
-        until(lambda: account.check(f"kube://gadget.{group}/one")[1].count("by the test") > 0, "it")
+        until(lambda: looks.check(f"kube://gadget.{group}/one")[1].count("by the test") > 0, "it")
         status("True", 0)
-        assert "has not seen yet" in account.check(f"kube://gadget.{group}/one")[1]
+        assert "has not seen yet" in looks.check(f"kube://gadget.{group}/one")[1]
+        assert gate.running()
         status("True", 1)
         assert gate.wait(20).status == 0
     asked = Counter[str]()
     for (_, what, status_code), count in account.requests().items():
         if what.startswith("/apis/") and status_code == 200:
             asked[what] += count
-    discovered = f"/apis/{group}/v1"
-    # The gate once a name, and once each single look.
-    assert asked[discovered] <= 2 + 5
+    # Once for each of its names.
+    assert asked[f"/apis/{group}/v1"] == 2
 
 
 def test_half_open_watch_is_found(cluster: Cluster, account: Account) -> None:
@@ -442,31 +535,29 @@ def rights(account: Account, *targets: str) -> list[Object]:
 
 
 def test_rights_are_enough_and_each_is_needed(namespace: Namespace, tmp_path: Path) -> None:
-    """What `precheck rbac` prints lets every target be asked; without any one of its rules one target
-    is forbidden, and without the right to watch the gate waits."""
-    account = Account(namespace, tmp_path)
+    """What `precheck rbac` prints lets every target be asked, and goes on to when it is applied for
+    another account; without any one of its rules one target is forbidden, and without the right to watch
+    the gate waits."""
+    account, other = Account(namespace, tmp_path), Account(namespace, tmp_path, "other")
     targets = (
         *("kube://job/migrate", "kube://service/db", "kube://pod#selector=app=web"),
         *("kube://cm/settings#key=url", "kube://node/node-1", "kube://kube-system/cm/coredns"),
     )
-    objects = rights(account, *targets)
+    fewer = ("kube://cm/settings", "kube://node/node-2", "kube://kube-system/cm/other")
+    objects, others = rights(account, *targets), rights(other, *fewer)
 
     def apply(given: list[Object]) -> None:
         text = json.dumps({"apiVersion": "v1", "kind": "List", "items": given})
         namespace.cluster.kubectl("apply", "-f", "-", given=text)
 
     def forbidden() -> set[str]:
-        texts = [f"{target}#kubeconfig={account.file}" for target in targets]
-        words = namespace.cluster.inside(*TOOLBOX, "check", "--output", "json", *texts)
-        done = subprocess.run(words, capture_output=True, text=True)
-        told = json.loads(done.stdout)["dependencies"]
-        pairs = zip(targets, told, strict=True)
-        return {target for target, each in pairs if each["cause"] == "forbidden"}
+        return account.forbidden(dict(zip(targets, targets, strict=True)))
 
     assert forbidden() == set(targets)
     try:
         apply(objects)
-        assert forbidden() == set()
+        apply(others)
+        assert forbidden() == other.forbidden(dict(zip(fewer, fewer, strict=True))) == set()
         roles = [each for each in objects if each["kind"] in ("Role", "ClusterRole")]
         assert sorted(len(role["rules"]) for role in roles) == [1, 1, 4]
         missed = set()
@@ -484,11 +575,24 @@ def test_rights_are_enough_and_each_is_needed(namespace: Namespace, tmp_path: Pa
         with account.gate("kube://job/migrate") as gate:
             gate.wait_output('cannot watch resource "jobs"')
     finally:
-        for each in objects:
+        for each in (*objects, *others):
             where = each["metadata"].get("namespace")
             inside = () if where is None else ("-n", where)
             words = ("delete", each["kind"], each["metadata"]["name"], *inside)
             namespace.cluster.kubectl(*words, check=False)
+
+
+def test_selectors_are_read_alike(namespace: Namespace) -> None:
+    """What is taken for a selector, and what is called a mistake, is so for the API server."""
+
+    def is_taken(selector: str) -> bool:
+        place = f"/api/v1/namespaces/{namespace.name}/pods?labelSelector={quote(selector)}"
+        told = namespace.kubectl("get", "--raw", place, check=False)
+        assert '"kind":"PodList"' in told or "(BadRequest)" in told, told
+        return "PodList" in told
+
+    assert {selector for selector in SELECTORS if not is_taken(selector)} == set()
+    assert {selector for selector, _ in NO_SELECTORS if is_taken(selector)} == set()
 
 
 def test_in_a_pod(account: Account) -> None:
@@ -511,6 +615,10 @@ def test_in_a_pod(account: Account) -> None:
 
     until(lambda: log().count("[missing-object]") == 2, namespace.story)
     namespace.apply(thing("ConfigMap", "settings"), workload("DaemonSet", "agent"))
+    until(lambda: running(namespace) == len(NODES), namespace.story)
+    assert "ready: kube://daemonset" not in log()
+    agents = namespace.get("pods", "--selector=app=agent")["items"]
+    release(namespace, *[pod["metadata"]["name"] for pod in agents])
     until(lambda: namespace.get("pod", "shop")["status"]["phase"] == "Running", namespace.story)
     assert set(namespace.restarts().values()) == {0}
     assert "pod of daemonset agent" in log()

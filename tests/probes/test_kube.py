@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from service_precheck import library, net, stream
 from service_precheck.codecs.kube import access, discovery, fields, rules
 from service_precheck.codecs.kube.kinds import Kind, built_in, names
+from service_precheck.codecs.kube.selector import read_selector
 from service_precheck.dns import Names
 from service_precheck.errors import NotReady, OperatorError
 from service_precheck.model import Verdict
@@ -292,10 +293,29 @@ def test_a_forbidden_list_says_what_to_grant(api: ApiServer, config: Path, ask: 
     verdict = ask(f"kube://job/m#kubeconfig={config}")
     assert (verdict.cause, verdict.again, verdict.stale) == ("forbidden", 5.0, False)
     assert verdict.hint == (
-        "kubectl -n shop create role service-precheck --verb=list,watch --resource=jobs.batch "
-        "--resource-name=m && kubectl -n shop create rolebinding service-precheck "
-        "--role=service-precheck --serviceaccount=front:web"
+        "kubectl -n shop create role service-precheck-front:web:jobs.batch:m --verb=list,watch "
+        "--resource=jobs.batch --resource-name=m && kubectl -n shop create rolebinding "
+        "service-precheck-front:web:jobs.batch:m --role=service-precheck-front:web:jobs.batch:m "
+        "--serviceaccount=front:web"
     )
+
+
+@pytest.mark.parametrize("user", ["system:serviceaccount:front:web", "https://issuer.example#me"])
+def test_what_several_refusals_say_can_all_be_run(
+    api: ApiServer, config: Path, ask: Ask, user: str
+) -> None:
+    """fault 50: each hint of a gate creates a role and a binding that no other hint creates."""
+    api.lists = [status(403, f'it is forbidden: User "{user}" cannot list resource')]
+    made = []
+    for text in ("job/m", "job/n", "cm/m", "pod#selector=a", "node/m", "front/job/m"):
+        hint = ask(f"kube://{text}#kubeconfig={config}").hint
+        for command in hint.split(" && "):
+            words = command.split()
+            space = words[2] if words[1] == "-n" else ""
+            kind, name = words[words.index("create") + 1 :][:2]
+            assert not set("/%#") & set(name)
+            made.append((kind, space, name))
+    assert len(made) == len(set(made)) == 12
 
 
 def test_a_silent_watch_is_given_up(
@@ -505,6 +525,11 @@ JUDGED: list[tuple[str, Object, str | None]] = [
     ("node", {"status": {"conditions": [READY]}}, None),
     ("node", {"status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}}, "not-ready"),
     ("cronjob", {}, None),
+    ("limitrange", {}, None),
+    ("quota", {}, None),
+    ("endpoints", {}, None),
+    ("rc", {"spec": {"replicas": 1}}, "not-ready"),
+    ("rc", {"spec": {"replicas": 1}, "status": {"availableReplicas": 1}}, None),
     ("secret", {}, None),
 ]
 
@@ -551,9 +576,16 @@ def test_what_a_secret_holds_is_not_shown(
         ("#condition=Ready", None, "Ready is True"),
         ("#condition=ready:true", None, "ready is True"),
         ("#condition=Ready:False", "not-ready", "Ready is True, False is expected"),
+        ("#condition=Ready=True", None, "Ready is True"),
+        ("#condition=Ready=False", "not-ready", "Ready is True, False is expected"),
         ("#condition=Other", "not-ready", "Other is not told, True is expected"),
         ("#jsonpath=.status.phase:Running", None, ".status.phase is Running"),
         ("#jsonpath={.status.phase}=Running", None, ".status.phase is Running"),
+        ("#jsonpath={.status.phase}:Running", None, ".status.phase is Running"),
+        ("#jsonpath=.status.phase=Running", None, ".status.phase is Running"),
+        ("#jsonpath=.status.phase=Done", "not-ready", "is Running, Done is expected"),
+        ("#jsonpath=.status.image=a:1=b", None, ".status.image is a:1=b"),
+        ("#jsonpath=.status.image:a:1=b", None, ".status.image is a:1=b"),
         ("#jsonpath=.status.list[1].a:2", None, "is 2"),
         ("#jsonpath=.metadata.labels.app\\.io/x:y", None, "is y"),
         ("#jsonpath=.status.none", "not-ready", "is there without .status.none"),
@@ -565,10 +597,11 @@ def test_fields_are_compared(
     api: ApiServer, config: Path, ask: Ask, options: str, cause: str | None, seen: str
 ) -> None:
     """`condition` and `jsonpath` ask any object for what it says of itself."""
-    body = {
+    body: Object = {
         "metadata": {"name": "x", "labels": {"app.io/x": "y"}},
         "status": {"phase": "Running", "list": [{}, {"a": 2}], "conditions": [READY]},
     }
+    body["status"]["image"] = "a:1=b"
     api.lists = [listed("1", body)]
     verdict = ask(f"kube://pod/x{options}#kubeconfig={config}")
     assert verdict.cause == cause
@@ -605,14 +638,23 @@ def test_kstatus(body: Object, cause: str | None) -> None:
 
 
 def test_endpoints_of_a_service_are_counted_once(api: ApiServer, config: Path, ask: Ask) -> None:
-    """A pod with an IPv4 and an IPv6 address is one endpoint; what is not ready does not count."""
+    """A pod with an IPv4 and an IPv6 address is one endpoint; what is not ready does not count, nor does
+    what is called so by `publishNotReadyAddresses` alone, nor what goes away."""
 
-    def end(address: str, uid: str, ready: bool | None = True) -> Object:
-        known = {} if ready is None else {"ready": ready}
+    def end(address: str, uid: str, **known: bool) -> Object:
         return {"addresses": [address], "conditions": known, "targetRef": {"uid": uid}}
 
-    four = named("s-1", endpoints=[end("10.0.0.1", "a"), end("10.0.0.2", "b", None)])
-    six = named("s-2", endpoints=[end("fd00::1", "a"), end("fd00::3", "c", ready=False)])
+    four = named("s-1", endpoints=[end("10.0.0.1", "a", ready=True), end("10.0.0.2", "b")])
+    six = named(
+        "s-2",
+        endpoints=[
+            end("fd00::1", "a", ready=True, serving=True, terminating=False),
+            end("fd00::3", "c", ready=False),
+            end("fd00::4", "d", ready=True, serving=False, terminating=False),
+            end("fd00::5", "e", ready=False, serving=True, terminating=True),
+            end("fd00::6", "f", ready=True, serving=True, terminating=True),
+        ],
+    )
     api.lists = [listed("1", four, six)]
     assert ask(f"kube://svc/s#min=2#kubeconfig={config}").seen.endswith("has 2 ready endpoints")
     verdict = ask(f"kube://svc/s#min=3#kubeconfig={config}")
@@ -629,8 +671,21 @@ def test_endpoints_of_a_service_are_counted_once(api: ApiServer, config: Path, a
         ("kube://a//b", "is not as in"),
         ("kube://pods/../b", "is no name"),
         ("kube://pod/a b", "is no name that an object"),
+        ("kube://pod/A_b", "no pod can be called 'A_b'"),
+        ("kube://pod/a_b", "no pod can be called 'a_b'"),
+        ("kube://cm/a:b", "no configmap can be called 'a:b'"),
+        ("kube://cm/-a", "no configmap can be called '-a'"),
+        ("kube://cm/a.-b", "no configmap can be called"),
+        ("kube://cm/a..b", "no configmap can be called"),
+        ("kube://Shop/cm/a", "no namespace can be called 'Shop'"),
+        ("kube://a.b/cm/a", "no namespace can be called 'a.b'"),
+        (f"kube://{'a' * 64}/cm/a", "no namespace can be called"),
         ("kube://deploymnet/a", "did you mean deployment"),
+        ("kube://deploymnet/a", "any other is written KIND.GROUP"),
+        ("kube://pdb/a", "there is no kind 'pdb' here; any other is written KIND.GROUP"),
         ("kube://gizmo/a", "any other is written KIND.GROUP"),
+        ("kube://gizmo.v1/a", "there is no kind 'gizmo.v1' here"),
+        ("kube://gizmo./a", "there is no kind 'gizmo.' here"),
         ("kube://shop/node/a", "stands in no namespace"),
         ("kube://pod/a#selector=x", "names one object, and #selector= chooses some"),
         ("kube://pod/a#key=x", "only a configmap and a secret"),
@@ -640,7 +695,10 @@ def test_endpoints_of_a_service_are_counted_once(api: ApiServer, config: Path, a
         ("kube://pod/a#exists#absent", "#exists with #absent"),
         ("kube://pod/a#absent#condition=Ready", "only an object that is there"),
         ("kube://pod/a#condition=Ready:Maybe", "is not as in Ready"),
+        ("kube://pod/a#condition=Ready=Maybe", "is not as in Ready"),
+        ("kube://pod/a#condition==True", "is not as in Ready"),
         ("kube://pod/a#jsonpath=.items[*].x", "only names and [INDEX]"),
+        ("kube://pod/a#jsonpath=.items[?(@.a=1)].x", "only names and [INDEX]"),
     ],
 )
 def test_mistakes_are_named(text: str, wrong: str) -> None:
@@ -650,12 +708,106 @@ def test_mistakes_are_named(text: str, wrong: str) -> None:
     assert wrong in str(told.value)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("kube://clusterrole/system:node", "kube://shop/role/A_b", "kube://rolebinding/a:B"),
+        *(
+            "kube://gizmo.example.org/A_b",
+            "kube://cm/kube-root-ca.crt",
+            "kube://cm/0",
+            "kube://Cm/a",
+        ),
+        f"kube://{'a' * 63}/pod/{'b' * 253}",
+    ],
+)
+def test_what_an_object_may_be_called_is_its_kinds_matter(text: str) -> None:
+    """Roles have names with colons and capitals, and what a custom kind allows is not known here."""
+    assert isinstance(parse(text), Target)
+
+
+# The API server itself is asked for these, too: `tests/cluster/test_kube.py`.
+SELECTORS = (
+    *(
+        "app",
+        "!app",
+        "app=web",
+        "app==web",
+        "app!=web",
+        "app=",
+        "a=,b",
+        "app = web , tier!= db",
+    ),
+    *(
+        "app in (x)",
+        "app in ()",
+        "app in(x,y)",
+        "app notin ( x , y )",
+        "app in (,x)",
+        "app in (x,)",
+    ),
+    *(
+        "cpu>4",
+        "cpu<10",
+        "example.org/app=web",
+        "a.example.org/App_1.x-y=W_1.x-y",
+        "in in (in)",
+    ),
+    *("app,!tier,x in (a,b),y=z", f"app={'x' * 63}", "notin", "! app"),
+)
+
+
+@pytest.mark.parametrize("selector", SELECTORS)
+def test_selectors_are_read_as_kubernetes_does(selector: str) -> None:
+    """What its own grammar takes is taken."""
+    assert read_selector(selector) == selector
+
+
+NO_SELECTORS = (
+    ("app web", "'web' stands behind app, instead of ="),
+    ("app==,,", "',' stands where a label is named"),
+    ("app=web,", "a label is missing"),
+    (",app", "',' stands where"),
+    ("=web", "'=' stands where"),
+    ("!", "a label is missing"),
+    ("!app=web", "a comma is missing before '='"),
+    ("app=web tier=db", "a comma is missing before 'tier'"),
+    ("app=web=x", "a comma is missing before '='"),
+    ("app=-x", "'-x' is no label"),
+    ("app=x/y", "'x/y' is no label"),
+    ("app:web", "'app:web' is no label"),
+    ("app=(x)", "'(' is no label"),
+    (f"app={'x' * 64}", "63 at most"),
+    ("Example/app", "'Example' before / is no domain"),
+    ("/app", "'' before / is no domain"),
+    ("example.org/", "names no label"),
+    ("app in x", "no ( follows in"),
+    ("app in (x", "a ( is not closed; within a group"),
+    ("app in (x y)", "a comma is missing before 'y'"),
+    ("app in (x,(", "'(' is no label"),
+    ("app>x", "'x' behind > is no number"),
+    ("app>", "'' behind > is no number"),
+)
+
+
+@pytest.mark.parametrize(("selector", "wrong"), NO_SELECTORS)
+def test_a_selector_that_kubernetes_refuses_is_a_mistake(selector: str, wrong: str) -> None:
+    """It would be answered with 400, and waited for in vain."""
+    with pytest.raises(OperatorError) as told:
+        parse(f"kube://pod#selector={selector}")
+    assert wrong in str(told.value)
+
+
 def test_kinds_are_known_by_their_usual_names() -> None:
     """Names, plurals, short names and names with a group mean the same kind."""
     for text in ("deploy", "Deployment", "deployments", "deployments.apps", "deployment.v1.apps"):
         kind = built_in(text)
         assert kind is not None
         assert (kind.plural, kind.group) == ("deployments", "apps")
+    for text in ("quota", "resourcequota", "ResourceQuotas", "resourcequotas.v1"):
+        kind = built_in(text)
+        assert kind is not None
+        assert kind.path("shop") == "/api/v1/namespaces/shop/resourcequotas"
     assert {name for name in names() if built_in(name) is None} == set()
     assert built_in("gateway.networking.istio.io") is None
     assert built_in("") is None
@@ -774,6 +926,46 @@ def test_yaml_and_several_files(
     verdict = ask("kube://cm/a")
     assert verdict.cause == "local"
     assert "service-precheck[kubeconfig]" in verdict.hint
+
+
+def test_a_relative_path_begins_at_its_own_file(
+    secure: tuple[ApiServer, Authority],
+    tmp_path: Path,
+    ask: Ask,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a cluster and a user of two files name by relative paths lies beside each one's own file."""
+    api, authority = secure
+    whole = json.loads(
+        kubeconfig(tmp_path, f"https://127.0.0.1:{api.port}", tokenFile="token").read_text()
+    )
+    whole["clusters"][0]["cluster"]["certificate-authority"] = "ca.crt"
+    paths = []
+    for name in ("contexts", "clusters", "users"):
+        folder = tmp_path / name
+        folder.mkdir()
+        paths.append(folder / "config")
+        paths[-1].write_text(json.dumps({name: whole[name]}))
+    paths[0].write_text(json.dumps({"contexts": whole["contexts"], "current-context": "x"}))
+    (tmp_path / "clusters" / "ca.crt").write_bytes(authority.file.read_bytes())
+    (tmp_path / "users" / "token").write_text("of-the-user")
+    monkeypatch.setenv("KUBECONFIG", ":".join(map(str, paths)))
+    assert ask("kube://cm/a").seen == "configmap a in shop is there"
+    assert api.tokens == ["Bearer of-the-user"]
+
+
+def test_a_missing_file_of_several_is_passed_over(
+    api: ApiServer, config: Path, tmp_path: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for kubectl, KUBECONFIG may name files that are not there, unless none is; `kubeconfig` may not."""
+    missing = tmp_path / "missing"
+    api.lists = [listed("1", named("a"))]
+    monkeypatch.setenv("KUBECONFIG", f"{missing}:{config}:{tmp_path / 'other'}")
+    assert ask("kube://cm/a").ready
+    monkeypatch.setenv("KUBECONFIG", f"{missing}:{tmp_path / 'other'}")
+    assert (ask("kube://cm/a").cause, str(missing) in ask("kube://cm/a").seen) == ("local", True)
+    monkeypatch.setenv("KUBECONFIG", str(config))
+    assert ask(f"kube://cm/a#kubeconfig={missing}").cause == "local"
 
 
 def test_a_plugin_gives_the_token(api: ApiServer, tmp_path: Path, ask: Ask) -> None:

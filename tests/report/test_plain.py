@@ -132,6 +132,24 @@ def test_what_to_do_is_said_while_it_waits() -> None:
     ]
 
 
+def test_what_does_not_pass_by_itself_has_its_hint_at_once() -> None:
+    """What is wrong here, or not allowed, is told with what to do; what others may yet mend, later."""
+    reading, writing = os.pipe()
+    report = Plain(writing, verbose=False, quiet=False)
+    for cause in ("forbidden", "local", "refused"):
+        report.changed(leaf("db", cause, "it is so", hint=f"do this at {cause}"))
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        said = [CLOCK.sub("", line) for line in pipe.read().splitlines()]
+    assert said == [
+        "waiting: db: it is so [forbidden]",
+        "  hint for db: do this at forbidden",
+        "waiting: db: it is so [local]",
+        "  hint for db: do this at local",
+        "waiting: db: it is so [refused]",
+    ]
+
+
 def test_names_cannot_break_out_of_a_line() -> None:
     """Fault 67: control characters in a name are escaped, and a name of any length is cut."""
     strange = leaf("a\x1b[31m\nb" + "c" * 1000, "refused", "refused")

@@ -40,7 +40,38 @@ def test_names_of_one_resource_stand_in_one_rule() -> None:
         },
     ]
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "cart", "namespace": "front"}]
-    assert binding["roleRef"]["name"] == first["metadata"]["name"] == "service-precheck"
+    assert binding["roleRef"]["name"] == first["metadata"]["name"] == "service-precheck-cart"
+    assert second["metadata"]["name"] == "service-precheck-front:cart"
+
+
+def test_no_account_replaces_what_another_one_has() -> None:
+    """Whatever two accounts are called, no object that is printed for them has kind, namespace and name
+    of another's; with one name given for all, none outside of their own namespaces."""
+    accounts = [
+        *(("front", "cart"), ("front", "cart2"), ("shop", "cart"), ("shop", "front-cart")),
+        *(("front-cart", "a"), ("front", "cart-a"), ("shop", "front.cart"), ("a", "shop")),
+    ]
+
+    def printed(*more: str) -> list[tuple[str, str, str]]:
+        found = []
+        for namespace, account in accounts:
+            whose = ("--namespace", namespace, "--service-account", account, *more)
+            done = told("kube://job/a", "kube://shop/cm/b", "kube://node/n", *whose)
+            for each in yaml.safe_load_all(done.stdout):
+                metadata = each["metadata"]
+                place = metadata.get("namespace", "")
+                found.append((each["kind"], place, metadata["name"]))
+        return found
+
+    objects = printed()
+    assert len(objects) == len(set(objects))
+    assert {kind for kind, _, _ in objects} == {
+        *("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
+    }
+    own = {namespace for namespace, _ in accounts}
+    shared = [each for each in printed("--name=gate") if each[2] != "gate"]
+    assert len(shared) == len(set(shared))
+    assert {place for _, place, _ in shared} - own == {""}
 
 
 def test_a_selector_needs_all_of_the_kind() -> None:
@@ -61,7 +92,7 @@ def test_only_a_kind_of_the_cluster_asks_for_a_cluster_role() -> None:
     kinds = [each["kind"] for each in yaml.safe_load_all(done.stdout)]
     assert kinds == ["Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"]
     *_, binding = yaml.safe_load_all(done.stdout)
-    assert binding["metadata"]["name"] == "gate-default-default"
+    assert binding["metadata"]["name"] == "gate-default:default"
 
 
 def test_a_custom_kind_is_looked_up(tmp_path: Path) -> None:

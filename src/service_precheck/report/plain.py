@@ -47,7 +47,7 @@ class Plain:
         # An attempt's line says it already, but not for a group, nor when a dependency's own time is over.
         if not self.verbose or state.members or state.over:
             self._line(f"{word(state)}: {told(state, short=True)}")
-        if state.cause == "forbidden":
+        if state.cause in ("forbidden", "local"):
             # That will not pass by itself, as what is seen while others start does.
             self._hint(state)
 

@@ -11,7 +11,7 @@ import sys
 
 from .. import net
 from ..codecs.kube import kinds
-from ..codecs.kube.rights import NAME, VERBS, Rule, rule
+from ..codecs.kube.rights import VERBS, Rule, called, rule
 from ..dns import Names
 from ..errors import NotReady
 from ..kinds import Kind, Wrong
@@ -33,9 +33,15 @@ def _name(text: str) -> str:
 
 _NAME = Kind("NAME", _name)
 OPTIONS = (
-    Option("namespace", _NAME, "where the gate's pod runs", "default"),
+    Option(
+        "namespace", _NAME, "where the gate's pod runs, whatever a kubeconfig file says", "default"
+    ),
     Option("service-account", _NAME, "the service account that the pod has", "default"),
-    Option("name", _NAME, "what the roles and bindings are called", NAME),
+    Option(
+        "name",
+        _NAME,
+        "what the Role is called, instead of service-precheck-ACCOUNT; one an account",
+    ),
     FROM,
 )
 PURPOSE = (
@@ -52,7 +58,7 @@ def run(arguments: list[str], environment: Mapping[str, str]) -> int:
     if isinstance(command, int):
         return command
     namespace, account, name = (
-        str(command.options[key]) for key in ("namespace", "service-account", "name")
+        str(command.options[key] or "") for key in ("namespace", "service-account", "name")
     )
     targets = [leaf for leaf in leaves(command.root) if leaf.scheme.name == "kube"]
     if not targets:
@@ -88,17 +94,17 @@ def manifests(rules: Iterable[Rule], namespace: str, account: str, name: str) ->
         places.setdefault(one.namespace, []).append(one)
     for place in sorted(places, key=lambda place: (not place, place)):
         kind = "Role" if place else "ClusterRole"
-        # A cluster has one of each name: that of another namespace's account must not be replaced.
-        called = name if place else f"{name}-{namespace}-{account}"
+        # Applied for one account, it must not replace another's.
+        role = called(place, namespace, account, name)
         where = f"  namespace: {place}\n" if place else ""
         head = "apiVersion: rbac.authorization.k8s.io/v1\n"
         yield (
-            f"{head}kind: {kind}\nmetadata:\n  name: {called}\n{where}rules:\n"
+            f"{head}kind: {kind}\nmetadata:\n  name: {role}\n{where}rules:\n"
             + "".join(_written(places[place]))
         )
         yield (
-            f"{head}kind: {kind}Binding\nmetadata:\n  name: {called}\n{where}"
-            f"roleRef:\n  apiGroup: rbac.authorization.k8s.io\n  kind: {kind}\n  name: {called}\n"
+            f"{head}kind: {kind}Binding\nmetadata:\n  name: {role}\n{where}"
+            f"roleRef:\n  apiGroup: rbac.authorization.k8s.io\n  kind: {kind}\n  name: {role}\n"
             f"subjects:\n- kind: ServiceAccount\n  name: {account}\n  namespace: {namespace}\n"
         )
 

@@ -36,11 +36,12 @@ EARLY = 10.0
 
 def access(target: Target, in_pod: bool) -> Access:
     """The way of the context that `context` names, else of the file's own. Raises NotReady (`local`)."""
-    config, folder = _config(_files(target, in_pod))
-    context_name = target.text("context") or text(config, "current-context")
-    context = _entry(config, "context", context_name, folder)
-    cluster = _entry(config, "cluster", text(context, "cluster"), folder)
-    user = _entry(config, "user", text(context, "user"), folder) if text(context, "user") else {}
+    config = _Config(_files(target, in_pod))
+    context, _ = config.entry("context", target.text("context") or config.current)
+    cluster, trusted = config.entry("cluster", text(context, "cluster"))
+    user, folder = (
+        config.entry("user", text(context, "user")) if text(context, "user") else ({}, trusted)
+    )
     for entry, name in ((cluster, "proxy-url"), (user, "as"), (user, "username")):
         if entry.get(name):
             raise blocked("unsupported", f"{name} in the kubeconfig file is not spoken here")
@@ -59,7 +60,8 @@ def access(target: Target, in_pod: bool) -> Access:
     plugin = _Plugin(part(user, "exec"), folder, cluster) if part(user, "exec") else None
     try:
         if url.scheme == "https":
-            way.settings = _settings(way, cluster, user, plugin, folder)
+            ca = _file(way, cluster, "certificate-authority", trusted)
+            way.settings = _settings(way, cluster, ca, user, plugin, folder)
         way.token = _token(user, plugin, folder)
     except BaseException:
         way.__exit__()
@@ -71,6 +73,8 @@ def _files(target: Target, in_pod: bool) -> list[str]:
     if named := target.text("kubeconfig"):
         return [named]
     listed = [path for path in os.environ.get("KUBECONFIG", "").split(":") if path]
+    # As kubectl has it, some may be missing, and not all.
+    listed = [path for path in listed if not _is_missing(path)] or listed
     home = Path("~/.kube/config").expanduser()
     if listed or home.exists():
         return listed or [str(home)]
@@ -83,17 +87,32 @@ def _files(target: Target, in_pod: bool) -> list[str]:
     raise blocked("local", "this is no pod, and there is no kubeconfig file", hint)
 
 
-def _config(paths: list[str]) -> tuple[Json, Path]:
-    """The files taken together: the first to name something has it. And the folder of the first."""
-    merged: Json = {}
-    for path in paths:
-        for key, value in _read(path).items():
-            mine = merged.get(key)
-            if isinstance(mine, list) and isinstance(value, list):
-                merged[key] = mine + value
-            elif not mine:
-                merged[key] = value
-    return merged, Path(paths[0]).parent
+def _is_missing(path: str) -> bool:
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+class _Config:
+    """Files taken together: the first to name something has it. `current` is the context to use."""
+
+    def __init__(self, paths: list[str]) -> None:
+        self._paths = ", ".join(paths)
+        self._files = [(_read(path), Path(path).parent) for path in paths]
+        named = (text(file, "current-context") for file, _ in self._files)
+        self.current = next(filter(None, named), "")
+
+    def entry(self, what: str, name: str) -> tuple[Json, Path]:
+        """A context, cluster or user, and the folder of its file, where its relative paths begin."""
+        for file, folder in self._files:
+            for one in objects(file, f"{what}s"):
+                if text(one, "name") == name:
+                    return part(one, what), folder
+        raise blocked("local", f"{self._paths} has no {what} {printable(name, 100)!r}")
 
 
 def _read(path: str) -> Json:
@@ -121,23 +140,15 @@ def _yaml(written: str, path: str) -> object:
         raise blocked("local", f"{path} is no YAML") from error
 
 
-def _entry(config: Json, what: str, name: str, folder: Path) -> Json:
-    for one in objects(config, f"{what}s"):
-        if text(one, "name") == name:
-            return part(one, what)
-    shown = printable(name, 100)
-    raise blocked("local", f"the kubeconfig file in {folder} has no {what} {shown!r}")
-
-
 def _settings(
-    way: Access, cluster: Json, user: Json, plugin: _Plugin | None, folder: Path
+    way: Access, cluster: Json, ca: str, user: Json, plugin: _Plugin | None, folder: Path
 ) -> Settings:
     cert = _file(way, user, "client-certificate", folder)
     key = _file(way, user, "client-key", folder)
     if plugin is not None and (found := plugin.certificate()):
         cert, key = (_in_memory(way, one) for one in found)
     return Settings(
-        ca=_file(way, cluster, "certificate-authority", folder),
+        ca=ca,
         server_name=text(cluster, "tls-server-name"),
         alpn=("http/1.1",),
         cert=cert,

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 def read_condition(written: str) -> str:
-    """`Ready` or `Ready:False`, as given. Raises Wrong."""
-    name, colon, status = written.partition(":")
-    if not name or (colon and status.lower() not in ("true", "false", "unknown")):
+    """`Ready`, `Ready:False` or kubectl's `Ready=False`, as given. Raises Wrong."""
+    name, status = _parted(written)
+    if not name or (status is not None and status.lower() not in ("true", "false", "unknown")):
         raise Wrong(f"{written!r} is not as in Ready, Ready:False or Ready:Unknown")
     return written
 
@@ -36,15 +36,27 @@ def read_path(written: str) -> str:
     return written
 
 
+def _parted(written: str) -> tuple[str, str | None]:
+    """What stands before the first `:` or `=` that is in no brackets, and behind it; None without one."""
+    depth = 0
+    for place, mark in enumerate(written):
+        depth += (mark == "[") - (mark == "]")
+        if mark in ":=" and not depth:
+            return written[:place], written[place + 1 :]
+    return written, None
+
+
 def _path(written: str) -> tuple[str, str | None]:
-    """The path and the value of `.status.phase:Running` or `{.status.phase}=Running`; None without one."""
+    """The path and the value of `.status.phase:Running` or `{.status.phase}=Running`; None without one.
+
+    Neither a field's name nor a label's or an annotation's has a `:` or a `=`.
+    """
     if written.startswith("{"):
         path, brace, value = written[1:].partition("}")
         if not brace or (value and value[0] not in ":="):
             raise ValueError("the brace is not closed, or no : follows it")
         return path, value[1:] if value else None
-    path, colon, value = written.partition(":")
-    return path, value if colon else None
+    return _parted(written)
 
 
 def _steps(path: str) -> tuple[str | int, ...]:
@@ -63,7 +75,7 @@ def fields(thing: Json, target: Target, *, hidden: bool = False) -> Verdict:
     """
     told = []
     for written in target.texts("condition"):
-        name, _, wanted = written.partition(":")
+        name, wanted = _parted(written)
         status, said = condition(thing, name)
         expected = wanted or "True"
         if status.lower() != expected.lower():

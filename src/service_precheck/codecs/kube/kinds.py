@@ -53,6 +53,8 @@ class Kind(Frozen):
         return f"{root}{inside}/{self.plural}"
 
 
+# A group that is added later has a name to write behind the kind's; the core has none, so all of its
+# kinds are here.
 _APPS, _BATCH, _NET, _RBAC = "apps", "batch", "networking.k8s.io", "rbac.authorization.k8s.io"
 # Name, plural, short names, group, version.
 _NAMESPACED = (
@@ -62,6 +64,12 @@ _NAMESPACED = (
     ("secret", "secrets", "", "", "v1"),
     ("persistentvolumeclaim", "persistentvolumeclaims", "pvc", "", "v1"),
     ("serviceaccount", "serviceaccounts", "sa", "", "v1"),
+    ("replicationcontroller", "replicationcontrollers", "rc", "", "v1"),
+    ("resourcequota", "resourcequotas", "quota", "", "v1"),
+    ("limitrange", "limitranges", "limits", "", "v1"),
+    ("podtemplate", "podtemplates", "", "", "v1"),
+    ("endpoints", "endpoints", "ep", "", "v1"),
+    ("event", "events", "ev", "", "v1"),
     ("endpointslice", "endpointslices", "", "discovery.k8s.io", "v1"),
     ("deployment", "deployments", "deploy", _APPS, "v1"),
     ("statefulset", "statefulsets", "sts", _APPS, "v1"),
@@ -95,7 +103,7 @@ def built_in(word: str) -> Kind | None:
     for namespaced, rows in ((True, _NAMESPACED), (False, _OF_THE_CLUSTER)):
         for name, plural, short, of, version in rows:
             known = bare in (name, plural) or (bare == short and bare)
-            if known and group in ("", of, f"{version}.{of}"):
+            if known and group in ("", of, f"{version}.{of}".removesuffix(".")):
                 return Kind(name, plural, of, version, namespaced)
     return None
 
@@ -139,19 +147,37 @@ def asked(target: Target) -> Asked:
     kind = parts.pop(0)
     word = kind.lower()
     known = built_in(word)
-    if known is None and ("." not in word or not all(word.split("."))):
+    name = parts[0] if parts else ""
+    group = word.partition(".")[2]
+    if known is None and (group in ("", "v1") or not all(word.split("."))):
         raise Wrong(f"there is no kind {kind!r} here{_nearest(word)}")
+    if namespace and (not _is_subdomain(namespace) or "." in namespace or len(namespace) > 63):
+        letters = "its name has lower-case letters, digits and - within, 63 at most"
+        raise Wrong(f"no namespace can be called {namespace!r}; {letters}")
+    # Roles may be called system:node, and who defines a kind says what its objects may be called.
+    if known is not None and known.group != _RBAC and name and not _is_subdomain(name):
+        letters = "its name has lower-case letters and digits, with - and . between them"
+        raise Wrong(f"no {known.name} can be called {name!r}; {letters}")
     if known is not None and namespace and not known.namespaced:
         raise Wrong(f"a {known.name} stands in no namespace: kube://{kind}/...")
-    return Asked(namespace, word, parts[0] if parts else "")
+    return Asked(namespace, word, name)
+
+
+def _is_subdomain(name: str) -> bool:
+    """Whether it is as RFC 1123 has it, in lower case: most objects' names are checked for that."""
+    return all(
+        label.strip("-") == label != "" and label.lower() == label and not set(label) & set("_:")
+        for label in name.split(".")
+    )
 
 
 def _nearest(word: str) -> str:
     from ...masking import nearest
 
-    near = "" if "." in word else nearest(word, names(), "{}")
-    other = "any other is written KIND.GROUP, as certificate.cert-manager.io"
-    return f"; {near if near.startswith('did you mean') else other}"
+    # What is as short is as like to a short name of another kind: pdb to pod.
+    near = nearest(word, names(), "{}") if "." not in word and len(word) > 3 else ""
+    near = f" {near}" if near.startswith("did you mean") else ""
+    return f";{near} any other is written KIND.GROUP, as certificate.cert-manager.io"
 
 
 class Question(Frozen):
@@ -210,6 +236,7 @@ def question(target: Target, kind: Kind, namespace: str, node: str = "") -> Ques
 # Those that have more to say than that they are there.
 _JUDGED = (
     *("pod", "service", "deployment", "statefulset", "daemonset", "replicaset", "job"),
+    "replicationcontroller",
     *("persistentvolumeclaim", "persistentvolume", "ingress", "gateway"),
     *("customresourcedefinition", "namespace", "node"),
 )

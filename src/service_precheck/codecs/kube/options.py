@@ -6,9 +6,14 @@ from ...kinds import Kind, Wrong
 from ...options import FLAG, NUMBER, PATH, TEXT, Option, Target, choice
 from . import kinds
 from .fields import read_condition, read_path
+from .selector import read_selector
 
 OPTIONS = (
-    Option("selector", TEXT, "labels of the objects, as app=web,tier!=db, instead of a name"),
+    Option(
+        "selector",
+        Kind("LABELS", read_selector),
+        "labels of the objects, as app=web,tier!=db, instead of a name",
+    ),
     Option("min", NUMBER, "how many endpoints, or of the selected objects, must be ready"),
     Option(
         "condition",

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 VERBS = ("list", "watch")
 NAME = "service-precheck"
+# What may stand in a role's name as it stands in a user's (it is a segment of a path).
+_IN_NAMES = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._:@")
 
 
 class Rule(Frozen):
@@ -39,15 +41,37 @@ def rule(target: Target, kind: Kind, namespace: str) -> Rule:
     return Rule(what.kind.group, resource, name, namespace if what.kind.namespaced else "")
 
 
+def called(place: str, namespace: str, account: str, name: str = "") -> str:
+    """What an account's role is called in a namespace, or in the cluster (`place` is empty then).
+
+    `name` stands instead of `service-precheck-ACCOUNT`. A role of that name may be another namespace's
+    account's, so only in the account's own it is called so; the colon, which no account's name has,
+    keeps `a-b:c` from `a:b-c`.
+    """
+    if place == namespace:
+        return name or f"{NAME}-{account}"
+    return f"{name or NAME}-{namespace}:{account}"
+
+
 def commands(one: Rule, user: str) -> str:
-    """How kubectl creates it for who was refused, in a line."""
+    """How kubectl creates it for who was refused, in a line.
+
+    The role is called as `precheck rbac` would, and by what it allows: a gate is refused more than once.
+    """
     where = f"-n {one.namespace} " if one.namespace else ""
     role = "role" if one.namespace else "clusterrole"
     resource = f"{one.resource}.{one.group}" if one.group else one.resource
     named = f" --resource-name={one.name}" if one.name else ""
     account = user.removeprefix("system:serviceaccount:")
-    who = f"--serviceaccount={account}" if account != user else f"--user={user}"
+    if account != user:
+        who = f"--serviceaccount={account}"
+        namespace, _, bare = account.partition(":")
+        whose = called(one.namespace, namespace, bare)
+    else:
+        who = f"--user={user}"
+        whose = f"{NAME}-{''.join(c if c in _IN_NAMES else '-' for c in user)}"
+    name = ":".join(filter(None, (whose, resource, one.name)))
     return (
-        f"kubectl {where}create {role} {NAME} --verb={','.join(VERBS)} --resource={resource}{named}"
-        f" && kubectl {where}create {role}binding {NAME} --{role}={NAME} {who}"
+        f"kubectl {where}create {role} {name} --verb={','.join(VERBS)} --resource={resource}{named}"
+        f" && kubectl {where}create {role}binding {name} --{role}={name} {who}"
     )

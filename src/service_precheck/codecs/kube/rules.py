@@ -214,6 +214,7 @@ RULES: dict[str, Callable[[Json, Target], Verdict]] = {
     "statefulset": _statefulset,
     "daemonset": _daemonset,
     "replicaset": _replicaset,
+    "replicationcontroller": _replicaset,
     "job": _job,
     "persistentvolumeclaim": _bound,
     "persistentvolume": _volume,

@@ -138,10 +138,15 @@ class View:
 
 
 def _endpoints(thing: Json) -> frozenset[str]:
-    """The endpoints of an EndpointSlice that are ready; one whose readiness is unknown is (its API says)."""
+    """The endpoints of an EndpointSlice that are ready; one whose readiness is unknown is (its API says).
+
+    With `publishNotReadyAddresses` all are called ready, whatever their pods are: `serving` has the truth.
+    """
     found = set()
     for one in objects(thing, "endpoints"):
-        if part(one, "conditions").get("ready") is not False:
+        told = part(one, "conditions")
+        leaves = told.get("terminating") is True
+        if told.get("ready") is not False and told.get("serving") is not False and not leaves:
             addresses = one.get("addresses")
             first = addresses[0] if isinstance(addresses, list) and addresses else ""
             found.add(text(one, "targetRef", "uid") or str(first))
