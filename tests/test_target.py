@@ -292,6 +292,8 @@ def test_which_scheme_a_bare_target_has() -> None:
         ("https:/db/x", "no :// follows it", "https://db/x"),
         ("HTTP//db", "no :// follows it", "http://db"),
         ("file:/etc/x", "no :// follows it", "file:///etc/x"),
+        ("kube:job/migrate", "no :// follows it", "kube://job/migrate"),
+        ("kafka:9092/x", "stands behind the host:port", "http://kafka:9092/x"),
         ("::1", "more than one colon", "[::1]:PORT"),
         ("[::1", "no IPv6 address", "[2001:db8::1]:80"),
         ("[db]:80", "no IPv6 address", "[2001:db8::1]:80"),

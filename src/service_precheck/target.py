@@ -324,11 +324,14 @@ class _Reader:
         return None if len(self.mistakes) > before else target
 
     def _misses_slashes(self, front: str) -> bool:
-        """Whether a scheme's `://` was written `:/`, `/` or `//`."""
-        word, _, behind = front.partition("/")
-        name = word.removesuffix(":").lower()
-        if not behind or name not in schemes.BUILT_IN:
+        """Whether a scheme's `://` was written `:/`, `/`, `//` or `:`."""
+        word, slash, behind = front.partition("/")
+        name, _, host = word.partition(":")
+        name = name.lower()
+        # `kafka:9092/x` is a host of that name, and a port.
+        if not behind or name not in schemes.BUILT_IN or host.isdecimal():
             return False
+        behind = f"{host}{slash}{behind}" if host else behind
         root = "/" if name in ("unix", "file", "exec") else ""
         right = f"{name}://{root}{behind.lstrip('/')}"
         self._wrong(front, f"{name} is a scheme, and no :// follows it", right)
