@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -42,14 +43,15 @@ def test_time_limit_is_124(closed: str) -> None:
     assert "[refused]" in done.stderr
 
 
-@pytest.mark.parametrize("limit", ["--timeout=300ms", "#timeout=300ms"])
+@pytest.mark.parametrize("limit", ["--timeout=1s", "#timeout=1s"])
 def test_time_limit_shorter_than_an_attempt(limit: str) -> None:
     """fault 3: when time runs out within the first attempt, it is told how far that had come."""
     with Server(hang) as server:
         target = f"http://{server.address}/"
         done = run(*((target, limit) if limit.startswith("--") else (target + limit,)))
     assert done.status == 124
-    assert f"{server.address} accepted the connection, then said nothing for 0.3 s" in done.stderr
+    said = f"{re.escape(server.address)} accepted the connection, then said nothing for (1|0[.][0-9]) s"
+    assert re.search(said, done.stderr), done.stderr
     assert "[no-reply]" in done.stderr
 
 
