@@ -164,7 +164,8 @@ OBJECTS: dict[str, tuple[str, Object, tuple[str, ...]]] = {
     ),
     "job": (
         "kube://job/migrate",
-        job("migrate", "until [ -e /ready ]; do sleep 0.1; done"),
+        # It stays for a while, for what ends at once takes along whoever is still in it.
+        job("migrate", "until [ -e /ready ]; do sleep 0.1; done; sleep 3"),
         ("wait", "job/migrate", "--for=condition=Complete"),
     ),
     "service": (
