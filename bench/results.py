@@ -170,7 +170,7 @@ def as_json(row: Row) -> dict[str, object]:
                 "against": goal.against,
                 "subject": goal.subject,
                 "figure": goal.figure,
-                "value": found and round(found[0], 4),
+                "value": found and round(float(found[0]), 4),
                 "reached": found and found[1],
             }
         )
@@ -180,6 +180,8 @@ def as_json(row: Row) -> dict[str, object]:
         "unit": row.unit,
         "paired": row.paired,
         "note": row.note,
-        "samples": {name: [round(v, 5) for v in values] for name, values in row.samples.items()},
+        "samples": {
+            name: [round(float(v), 5) for v in values] for name, values in row.samples.items()
+        },
         "goals": goals,
     }
