@@ -54,9 +54,9 @@ def standing() -> Iterator[Cluster]:
     """A cluster that ends with us, whatever happens."""
     if not (ROOT / "dist" / "image" / "index.json").exists():
         raise Failed("there is no image of ours (`make image`)")
-    if run.up(owner=os.getpid()) != 0:
-        raise Failed("the cluster does not come up")
     try:
+        if run.up(owner=os.getpid()) != 0:
+            raise Failed("the cluster does not come up")
         cluster = Cluster()
         with account.kept(cluster), upstream(Network(cluster)):
             yield cluster

@@ -88,7 +88,7 @@ def by_hand() -> None:
         images.put(node, images.ours(ROOT / "dist" / "image"))
         images.name(node, f"{images.REGISTRY}/service-precheck:1", IMAGE)
     program = STATE / "bin" / "kubectl"
-    program.parent.mkdir()
+    program.parent.mkdir(exist_ok=True)
     inside = ["nsenter", f"--net=/proc/{first(pid())}/ns/net", *KUBECTL]
     program.write_text(f'#!/bin/sh\nexec {shlex.join(inside)} "$@"\n')
     program.chmod(0o755)
