@@ -35,6 +35,12 @@ DRIVER = "Python driver"
 PASSWORD = "bench-pass-word"
 # PostgreSQL's ways to log in, as they are by default today.
 SCRAM = "local all all trust", "host all all 127.0.0.1/32 scram-sha-256"
+# The account in MySQL and MariaDB, and what it may read.
+SHOP = (
+    "CREATE DATABASE shop",
+    f"CREATE USER app@'%' IDENTIFIED BY '{PASSWORD}'",
+    "GRANT SELECT ON shop.* TO app@'%'",
+)
 # Waits until `ask()` raises nothing; `ask` is what stands before it.
 LOOP = """
 import time
@@ -111,11 +117,7 @@ def services() -> dict[str, Service]:
             "def ask():\n"
             f"    pymysql.connect(host='127.0.0.1', port=PORT, user='app', password='{PASSWORD}',"
             " database='shop').close()\n",
-            prepare=lambda server: server.sql(
-                "CREATE DATABASE shop",
-                f"CREATE USER app@'%' IDENTIFIED BY '{PASSWORD}'",
-                "GRANT SELECT ON shop.* TO app@'%'",
-            ),
+            prepare=lambda server: server.sql(*SHOP),
         ),
         "postgresql": Service(
             PostgreSQL(hba=SCRAM),
@@ -195,11 +197,7 @@ def dearer(authority: Authority) -> dict[str, Service]:
             "def ask():\n"
             f"    pymysql.connect(host='127.0.0.1', port=PORT, user='app', password='{PASSWORD}',"
             " database='shop', ssl={'check_hostname': False}).close()\n",
-            prepare=lambda server: server.sql(
-                "CREATE DATABASE shop",
-                f"CREATE USER app@'%' IDENTIFIED BY '{PASSWORD}'",
-                "GRANT SELECT ON shop.* TO app@'%'",
-            ),
+            prepare=lambda server: server.sql(*SHOP),
         ),
         "postgresql-tls": Service(
             PostgreSQL(hba=SCRAM, authority=authority),

@@ -148,14 +148,12 @@ def tls_settings(target: Target, alpn: str = "") -> Settings:
     )
 
 
-PLAINLY = "without #tls, or another option of TLS, it is asked plainly"
-
-
-def without_tls(error: NotReady, plainly: str = PLAINLY) -> NotReady:
+def without_tls(error: NotReady) -> NotReady:
     """An obstacle met in a handshake of TLS, with what to do where the port has none.
 
     Many servers take the first bytes of TLS for a length that is too much, and close the connection.
     """
+    plainly = "without #tls, or another option of TLS, it is asked plainly"
     verdict = error.verdict
     if verdict.cause == "tls-plaintext":
         return NotReady(verdict.but(hint=plainly))

@@ -40,30 +40,25 @@ def load(node: Node) -> None:
 
 def put(node: Node, archive: Path) -> None:
     """Import an archive into a node's container runtime, unless that has it already."""
-    words = ["ctr", "--address", str(node.socket), "--namespace", "k8s.io", "images"]
-    listed = subprocess.run([*words, "list"], check=True, capture_output=True, text=True).stdout
+    listed = _images(node, "list")
     with tarfile.open(archive) as tar:
         index = tar.extractfile("index.json")
         assert index is not None
         (image,) = json.load(index)["manifests"]
     name = image["annotations"]["io.containerd.image.name"]
     if not any({name, image["digest"]} <= set(line.split()) for line in listed.splitlines()):
-        subprocess.run([*words, "import", str(archive)], check=True, capture_output=True)
+        _images(node, "import", str(archive))
 
 
 def name(node: Node, known: str, more: str) -> None:
     """Give an image that a node has one more name."""
-    words = [
-        "ctr",
-        "--address",
-        str(node.socket),
-        "--namespace",
-        "k8s.io",
-        "images",
-        "tag",
-        "--force",
-    ]
-    subprocess.run([*words, known, more], check=True, capture_output=True)
+    _images(node, "tag", "--force", known, more)
+
+
+def _images(node: Node, *words: str) -> str:
+    """What a node's container runtime says to words about its images."""
+    ctr = ["ctr", "--address", str(node.socket), "--namespace", "k8s.io", "images", *words]
+    return subprocess.run(ctr, check=True, capture_output=True, text=True).stdout
 
 
 def basic() -> Iterable[Path]:

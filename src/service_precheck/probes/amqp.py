@@ -53,8 +53,7 @@ def probe(target: Target, attempt: Attempt) -> Verdict:
         _, fields = wire.expect(connection, wire.START)
         broker = wire.Broker(fields)
         if login is None:
-            said = f"{connection.peer} is {broker.name} and asks for a login (not tried)"
-            return ready(said)
+            return ready(f"{connection.peer} is {broker.name} and asks for a login (not tried)")
         amqp_login.log_in(connection, broker, login)
         said = f"{connection.peer} ({broker.name}) opens the vhost {vhost(target)} to {login.who}"
         connection.write(wire.method(0, wire.OPEN, wire.short(vhost(target)), bytes(2)))
