@@ -181,3 +181,40 @@ def test_source_archive_can_be_built_from(built: Path) -> None:
         names = set(opened.getnames())
     for name in ("pyproject.toml", "LICENSE", "PKG-INFO", "src/service_precheck/py.typed"):
         assert f"{stem}/{name}" in names
+
+
+@pytest.mark.parametrize(
+    ("fails", "times", "status"),
+    [("none", 0, 0), ("test", 1, 0), ("test", 2, 2), ("cluster-test", 1, 0), ("check", 1, 1)],
+)
+def test_ci_runs_again_alone_what_failed(
+    tmp_path: Path, fails: str, times: int, status: int
+) -> None:
+    """Only tests get a second run, alone; failing twice is red, and passing then is told (decision 9)."""
+    stub = tmp_path / "make"
+    stub.write_text(f"""#!/bin/sh
+echo "make $*" >>{tmp_path}/log
+[ "$1" = {fails} ] && [ "$(grep -c "^make $1\\b" {tmp_path}/log)" -le {times} ] && exit 2
+exit 0
+""")
+    stub.chmod(0o755)
+    ran = subprocess.run(
+        [ROOT / ".ci/run"],
+        env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert ran.returncode == status, ran.stderr
+    log = (tmp_path / "log").read_text().splitlines()
+    targets = ["check", "test", "services-test", "image", "image-test", "cluster-test"]
+    expected = [f"make {target}" for target in targets]
+    if times:
+        place = targets.index(fails) + 1
+        again = f"make {fails} ARGS=-n0 --last-failed --last-failed-no-failures=none"
+        rest = [] if status else expected[place:]
+        expected = expected[:place] + ([again] if fails != "check" else []) + rest
+    # What it asks to learn of a missing Python is not of interest here.
+    assert [line for line in log if line != "make python"] == expected
+    assert ("failed at first" in ran.stdout) == (times == 1 and fails != "check")
