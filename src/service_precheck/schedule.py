@@ -1,9 +1,10 @@
 """When to ask again: a pure function.
 
 At once; then 2% of the time already waited, never less than the probe's own floor (where the attempt
-reached somebody whom it cost something), never more than a ceiling: a second for the first five minutes, less what an attempt may take, from then on a
-three-hundredth of the wait, at most 30 s. So a gate notices within 2% of its wait (and within a second in the first five minutes), for at
-most 520 probes in five minutes and 1,300 in an hour.
+reached somebody whom it cost something), never more than a ceiling: a second for the first five
+minutes, less what an attempt may take; from then on a three-hundredth of the wait, at most 30 s. So a
+gate notices within 2% of its wait (and within a second in the first five minutes), for at most 520
+probes in five minutes and 1,300 in an hour.
 """
 
 from __future__ import annotations
