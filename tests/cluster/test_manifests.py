@@ -123,14 +123,23 @@ def test_each_line_of_the_posture_is_needed(restricted: Namespace) -> None:
 def test_the_component(namespace: Namespace, tmp_path: Path) -> None:
     """kustomize puts the gate first in the labelled Deployment alone, and another list rolls it out."""
     shutil.copytree(EXAMPLES / "component", tmp_path, dirs_exist_ok=True)
+    page = (tmp_path / "README.md").read_text()
+    (moved,) = re.findall(r"^sed --in-place '.*' targets kustomization\.yaml$", page, re.MULTILINE)
+    moved = moved.replace("/.shop/", f"/.{namespace.name}/")
+    subprocess.run(moved, shell=True, cwd=tmp_path / "shop", check=True)
+    assert "image: registry.shop.example/service-precheck:" in program(
+        "kustomize", "build", str(tmp_path / "shop")
+    )
     targets = tmp_path / "shop" / "targets"
-    targets.write_text(targets.read_text().replace(".namespace", f".{namespace.name}"))
+    images = {
+        name.replace("registry.example", "registry.shop.example"): IMAGES[name] for name in IMAGES
+    }
     overlay = {
         "resources": ["../shop"],
         "namespace": namespace.name,
         "images": [
             {"name": name, "newName": new.rpartition(":")[0], "newTag": new.rpartition(":")[2]}
-            for name, new in IMAGES.items()
+            for name, new in images.items()
         ],
     }
     (tmp_path / "overlay").mkdir()
@@ -229,6 +238,8 @@ def test_the_chart_renders(charts: Path) -> None:
 def test_the_chart_installs(charts: Path, namespace: Namespace) -> None:
     """`helm --wait` returns once the app behind the gate is ready; nothing was restarted."""
     cluster = namespace.cluster
+    page = (charts.parent / "README.md").read_text()
+    assert "--set gate.image=registry.shop.example/service-precheck:" in page
     values = (f"--set=image={BUSYBOX}", f"--set=gate.image={OURS}")
     where = (f"--namespace={namespace.name}", "--wait", "--timeout=100s")
     upgrade = ("upgrade", "--install", "shop", str(charts))

@@ -84,6 +84,19 @@ def test_a_story_is_moved_to_another_namespace(folder: Path, page: str) -> None:
     )
 
 
+def test_flux_is_given_a_repository_and_a_namespace() -> None:
+    """The command of its page leaves nothing of the address and the namespace that stand for the user's."""
+    folder = EXAMPLES / "kubernetes" / "flux"
+    page = (folder / "README.md").read_text()
+    (command,) = re.findall(r"^(sed '.*' flux\.yaml) \|$", page, re.MULTILINE)
+    told = subprocess.run(
+        command, shell=True, cwd=folder, capture_output=True, text=True, check=True
+    ).stdout
+    source, wanted = yaml.safe_load_all(told)
+    assert source["spec"]["url"] == "https://git.shop.example/shop.git"
+    assert wanted["spec"]["targetNamespace"] == "shop"
+
+
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_manifests_are_understood(path: Path, tmp_path: Path) -> None:
     """Each Kubernetes example has a gate without a command, and its targets parse."""
