@@ -6,10 +6,7 @@ What it costs the broker is counted by the broker itself: its connections, its m
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -18,6 +15,7 @@ import pika
 import pika.exceptions
 import pytest
 
+from tests.bed.opening import opened
 from tests.bed.process import Gate, run
 from tests.bed.services.rabbitmq import RabbitMQ
 from tests.bed.tls import Authority
@@ -414,46 +412,24 @@ def test_a_cluster(rabbit: RabbitMQ, ask: Ask) -> None:
     rabbit.daemon.wait_until(lambda: rabbit.eval("length(rabbit_alarm:get_alarms())") == "0")
 
 
-def first_success(rabbit: RabbitMQ, stop: threading.Event) -> float:
-    """When pika first sees the queue; it asks again and again until `stop`."""
-    while not stop.is_set():
-        try:
-            if not oracle("app", "s3cret", "/", "new", "", rabbit.port):
-                return time.monotonic()
-        except pika.exceptions.AMQPError:
-            time.sleep(0.01)
-    return 0.0
+def works(rabbit: RabbitMQ) -> bool:
+    """Whether pika sees the queue."""
+    try:
+        return not oracle("app", "s3cret", "/", "new", "", rabbit.port)
+    except pika.exceptions.AMQPError:
+        return False
 
 
 @pytest.mark.parametrize("end", [RabbitMQ.stop, RabbitMQ.kill], ids=["restarted", "killed"])
-def test_the_start_under_a_gate(
-    rabbit: RabbitMQ,
-    end: Callable[[RabbitMQ], None],
-    record_property: Callable[[str, object], None],
-) -> None:
+def test_the_start_under_a_gate(rabbit: RabbitMQ, end: Callable[[RabbitMQ], None]) -> None:
     """A gate that waits while the broker starts opens when pika works, and never before."""
     end(rabbit)
-    stop = threading.Event()
-    worked: list[float] = []
-    watcher = threading.Thread(target=lambda: worked.append(first_success(rabbit, stop)))
     with Gate("--output", "json", target(rabbit, "#queue=new#alarms")) as gate:
         gate.wait_output('"change"')
-        watcher.start()
         rabbit.launch()
         try:
-            done = gate.wait()
-            opened = time.monotonic()
-            code = oracle("app", "s3cret", "/", "new", "", rabbit.port)
+            causes = opened(gate, lambda: works(rabbit))
         finally:
-            stop.set() if gate.running() else None
-            watcher.join(20)
-            stop.set()
             rabbit.wait()
-    assert done.status == 0, done.stderr
-    assert code == 0, "open, and the driver does not work"
-    causes = {json.loads(line).get("cause") for line in done.stdout.splitlines()} - {None}
     assert causes <= {"refused", "closed-early", "missing-object", "not-ready"}
     assert "refused" in causes
-    late = round((opened - worked[0]) * 1000)
-    record_property("lateness_ms", late)
-    print(f"open {late} ms after the driver first worked, seen on the way: {sorted(causes)}")

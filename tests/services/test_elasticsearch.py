@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +10,7 @@ import opensearchpy
 import pytest
 
 from tests.bed.fixtures import Enter
+from tests.bed.opening import opened
 from tests.bed.ports import free_port
 from tests.bed.process import Gate, run
 from tests.bed.services.elasticsearch import (
@@ -161,7 +159,7 @@ def test_it_does_no_harm(node: Node, ask: Ask) -> None:
     """Three hundred probes: nothing in the log, no index more, no connection left, no shard asked."""
     log, indexes = len(node.log), node.ask("GET", "/_aliases")
     stats = "/_stats/search,get,indexing?filter_path=_all.total.*.*_total"
-    before, connections = node.ask("GET", stats), opened(node)
+    before, connections = node.ask("GET", stats), connections_of(node)
     for _ in range(100):
         for rest in ("#index=alone#writable", "#index=gone", "#nodes=9"):
             # Nobody asks for the login, and what goes ahead of one is no harm either.
@@ -170,10 +168,10 @@ def test_it_does_no_harm(node: Node, ask: Ask) -> None:
     assert node.ask("GET", "/_aliases") == indexes
     assert node.ask("GET", stats) == before
 
-    node.daemon.wait_until(lambda: opened(node) <= connections)
+    node.daemon.wait_until(lambda: connections_of(node) <= connections)
 
 
-def opened(node: Node) -> int:
+def connections_of(node: Node) -> int:
     """How many connections of HTTP a node has open."""
     (stats,) = node.ask("GET", "/_nodes/stats/http")[1]["nodes"].values()
     return int(stats["http"]["current_open"])
@@ -287,53 +285,25 @@ def test_a_second_node(ask: Ask) -> None:
 
 def all_found(node: Node) -> bool:
     """Whether the driver finds the document of every index, with no shard failing."""
-    found = driver(node).search(index="orders-*")
+    try:
+        found = driver(node).search(index="orders-*")
+    except opensearchpy.OpenSearchException:
+        return False
     total = found["hits"]["total"]
     count = total["value"] if isinstance(total, dict) else total
     return bool(found["_shards"]["failed"] == 0 and count == len(INDEXES))
 
 
-def first_success(node: Node, stop: threading.Event) -> float:
-    """When the driver first finds every document; it asks again and again until `stop`."""
-    while not stop.is_set():
-        try:
-            if all_found(node):
-                return time.monotonic()
-        except opensearchpy.OpenSearchException:
-            pass
-        time.sleep(0.02)
-    return 0.0
-
-
 @pytest.mark.parametrize("end", [Node.stop, Node.kill], ids=["restarted", "killed"])
-def test_the_start_under_a_gate(
-    node: Node,
-    end: Callable[[Node], None],
-    record_property: Callable[[str, object], None],
-) -> None:
+def test_the_start_under_a_gate(node: Node, end: Callable[[Node], None]) -> None:
     """A gate that waits while shards recover opens when the driver finds all, and never before."""
     end(node)
-    stop = threading.Event()
-    worked: list[float] = []
-    watcher = threading.Thread(target=lambda: worked.append(first_success(node, stop)))
     with Gate("--output", "json", target(node)) as gate:
         gate.wait_output('"change"')
-        watcher.start()
         node.launch()
         try:
-            done = gate.wait()
-            opened = time.monotonic()
-            found = all_found(node)
-            watcher.join(20)
+            causes = opened(gate, lambda: all_found(node))
         finally:
-            stop.set()
-            watcher.join(20)
             node.wait()
-    assert done.status == 0, done.stderr
-    assert found, "open, and the driver does not find everything"
-    causes = {json.loads(line).get("cause") for line in done.stdout.splitlines()} - {None}
     assert causes <= {"refused", "starting", "not-ready", "no-leader", "closed-early", "no-reply"}
     assert causes & {"starting", "not-ready"}, "the window in which it answers was not seen"
-    late = round((opened - worked[0]) * 1000)
-    record_property("lateness_ms", late)
-    print(f"open {late} ms after the driver first found all, seen on the way: {sorted(causes)}")

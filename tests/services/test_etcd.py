@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +13,7 @@ import pytest
 
 from service_precheck.codecs import protobuf
 from tests.bed.fixtures import Enter
+from tests.bed.opening import opened
 from tests.bed.process import Gate
 from tests.bed.services.etcd import NEW, OLD, Etcd, EtcdCluster
 from tests.bed.services.grpc_server import GrpcServer, call
@@ -438,24 +437,13 @@ def test_member_needs_answers_of_several(guarded: Etcd, one: Etcd, ask: Ask) -> 
 # -- the start-up window
 
 
-def first_served(place: str) -> tuple[threading.Thread, list[float]]:
-    """A thread that reads by grpcio's client until that works, and when it did."""
-    moments: list[float] = []
-
-    def read() -> None:
-        end = time.monotonic() + 60
-        while time.monotonic() < end:
-            try:
-                call(place, "/etcdserverpb.KV/Range", protobuf.text(1, "x"), timeout=5)
-            except grpc.RpcError:
-                time.sleep(0.005)
-                continue
-            moments.append(time.monotonic())
-            return
-
-    thread = threading.Thread(target=read)
-    thread.start()
-    return thread, moments
+def reads(etcd: Etcd, timeout: float = 5) -> bool:
+    """Whether grpcio's client gets a linearizable read from this member, at the first attempt."""
+    try:
+        call(etcd.place, "/etcdserverpb.KV/Range", protobuf.text(1, "x"), timeout=timeout)
+    except grpc.RpcError:
+        return False
+    return True
 
 
 @VERSIONS
@@ -465,17 +453,11 @@ def test_starts_under_the_gate(which: str, enter: Enter, gate: StartGate) -> Non
     for how in ("first start", "restart after kill -9"):
         running = gate(f"etcd://{etcd.place}")
         running.wait_output("refused")
-        thread, moments = first_served(etcd.place)
         if how == "first start":
             enter(etcd)
         else:
             etcd.start()
-        done = running.wait()
-        ended = time.monotonic()
-        assert done.status == 0
-        assert served(etcd)
-        thread.join()
-        print(f"{which}, {how}: {(ended - moments[0]) * 1000:.0f} ms after grpcio's client")
+        opened(running, lambda: reads(etcd))
         etcd.stop(signal.SIGKILL)
 
 
@@ -487,13 +469,8 @@ def test_one_of_three_under_the_gate(which: str, enter: Enter, gate: StartGate) 
     first.start()
     running = gate(f"etcd://{cluster.places}", "-v")
     running.wait_output(f"{first.place} accepted the connection, then said nothing")
-    assert not served(first, 0.5)
+    assert not reads(first, 0.5)
     assert running.running()
-    thread, moments = first_served(first.place)
     second.start()
-    done = running.wait()
-    ended = time.monotonic()
-    assert done.status == 0
+    opened(running, lambda: reads(first))
     assert cluster.ctl("get", "x").returncode == 0
-    thread.join()
-    print(f"{which}, the second of three: {(ended - moments[0]) * 1000:.0f} ms after grpcio's")

@@ -5,10 +5,8 @@ The oracle is kafka-python: what it can produce to, holds, and the other way rou
 
 from __future__ import annotations
 
-import json
 import re
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from service_precheck.model import Verdict
+from tests.bed.opening import opened
 from tests.bed.process import Gate
 from tests.bed.services.kafka import Kafka, accepts, keystore
 from tests.bed.services.kafka_driver import Driver
@@ -123,22 +122,6 @@ def refused(verdict: Verdict, cause: str, *words: str) -> None:
     assert verdict.cause == cause, verdict
     for word in words:
         assert word in f"{verdict.seen} | {verdict.hint}"
-
-
-def opened(gate: Gate, holds: Callable[[], bool]) -> set[str]:
-    """Wait until the gate opens, which must not be before `holds`; the causes that it saw till then."""
-    held = 0.0
-    while not held:
-        ended = not gate.running()
-        if holds():
-            held = time.monotonic()
-        else:
-            assert not ended, f"opened early: {gate.stdout}"
-    done = gate.wait()
-    assert done.status == 0, done.stdout
-    print(f"late by {max(0.0, gate.started_at + done.seconds - held) * 1000:.0f} ms")
-    events = map(json.loads, done.stdout.splitlines())
-    return {event["cause"] for event in events if event["event"] == "attempt"} - {None}
 
 
 def test_version(cluster: Kafka, tested: Tested) -> None:

@@ -6,11 +6,9 @@ What FerretDB cannot be (a secondary, an arbiter, a set without a primary) is in
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +17,7 @@ import pytest
 from pymongo.errors import PyMongoError
 
 from tests.bed.fixtures import Enter
+from tests.bed.opening import opened
 from tests.bed.process import Gate
 from tests.bed.services.mongodb import Client, FerretDB, client
 from tests.bed.services.postgresql import PostgreSQL
@@ -53,22 +52,6 @@ def reads(asking: Client) -> bool:
             return True
     except PyMongoError:
         return False
-
-
-def opened(gate: Gate, holds: Callable[[], bool]) -> set[str]:
-    """Wait until the gate opens, which must be after `holds`; the causes that it saw before."""
-    held = 0.0
-    while not held:
-        ended = not gate.running()
-        if holds():
-            held = time.monotonic()
-        else:
-            assert not ended, f"opened early: {gate.stdout}"
-    done = gate.wait()
-    assert done.status == 0, done.stdout
-    print(f"late by {max(0.0, gate.started_at + done.seconds - held) * 1000:.0f} ms")
-    events = map(json.loads, done.stdout.splitlines())
-    return {event["cause"] for event in events if event["event"] == "attempt"} - {None}
 
 
 def forward(connect: Callable[[], socket.socket]) -> Behaviour:

@@ -1,24 +1,21 @@
 """MySQL and MariaDB started, stopped and killed under a gate that waits: never ready early.
 
-What is proven is that the driver works the moment the gate is open; how late that was after the
-driver's first success is printed, and measured by `make bench`.
+How late after the driver's first success is printed, and measured by `make bench`.
 """
 
 from __future__ import annotations
 
 import signal
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Self
 
 import pymysql
 import pytest
 
 from tests.bed.daemon import Daemon
-from tests.bed.process import Finished, Gate
+from tests.bed.opening import opened
+from tests.bed.process import Gate
 from tests.bed.services.mariadb import MariaDB
 from tests.bed.services.mysql import MySQL
 from tests.probes.conftest import Ask
@@ -50,39 +47,6 @@ def works(server: MariaDB) -> bool:
     return True
 
 
-class Oracle:
-    """Asks by the driver again and again, until it works or the block ends."""
-
-    def __init__(self, server: MariaDB) -> None:
-        self._server = server
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._ask)
-        self.worked_at = 0.0
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _ask(self) -> None:
-        while not self._over.is_set():
-            if works(self._server):
-                self.worked_at = time.monotonic()
-                return
-            self._over.wait(0.005)
-
-
-def opened(waiting: Gate, server: MariaDB) -> Finished:
-    """Wait for the gate to open, and see that the server is of use at that moment."""
-    done = waiting.wait()
-    assert works(server), done.stderr
-    assert done.status == 0
-    return done
-
-
 TARGET = "mysql://app:geheim-17@{}/shop#role=primary#table=orders"
 
 
@@ -91,12 +55,8 @@ def test_a_start(db: MariaDB, gate: Callable[..., Gate]) -> None:
     db.stop()
     waiting = gate(TARGET.format(db.place))
     waiting.wait_output("refused")
-    with Oracle(db) as oracle:
-        db.launch()
-        done = opened(waiting, db)
-        ended = waiting.started_at + done.seconds
-    if oracle.worked_at:
-        print(f"{db.version}: open {(ended - oracle.worked_at) * 1000:.0f} ms after the driver")
+    db.launch()
+    opened(waiting, lambda: works(db))
 
 
 def test_the_start_that_initialises(db: MariaDB, ask: Ask, gate: Callable[..., Gate]) -> None:
@@ -112,7 +72,7 @@ def test_the_start_that_initialises(db: MariaDB, ask: Ask, gate: Callable[..., G
     db.stop()
     assert waiting.running()
     db.launch()
-    opened(waiting, db)
+    opened(waiting, lambda: works(db))
 
 
 def test_a_crash(db: MariaDB, ask: Ask, gate: Callable[..., Gate]) -> None:
@@ -125,7 +85,7 @@ def test_a_crash(db: MariaDB, ask: Ask, gate: Callable[..., Gate]) -> None:
     waiting = gate(f"{TARGET.format(db.place)}#query=SELECT 1 FROM orders")
     waiting.wait_output("refused")
     db.launch()
-    opened(waiting, db)
+    opened(waiting, lambda: works(db))
 
 
 def test_a_restart_beside_a_process_that_nobody_reaped(gate: Callable[..., Gate]) -> None:
@@ -159,4 +119,4 @@ def test_a_stop_while_others_are_awaited(
     (folder / "go").touch()
     waiting.wait_output("[lost]")
     db.launch()
-    opened(waiting, db)
+    opened(waiting, lambda: works(db))

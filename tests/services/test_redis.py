@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -17,6 +15,7 @@ import redis
 
 from service_precheck.access import USER_ALONE
 from tests.bed.fixtures import Enter
+from tests.bed.opening import opened
 from tests.bed.ports import free_port
 from tests.bed.process import Gate
 from tests.bed.services.redis import Redis, Valkey
@@ -43,24 +42,6 @@ def works(call: Callable[[], object]) -> bool:
 
 def writes(client: redis.Redis) -> bool:
     return works(lambda: client.set("oracle", "was here"))
-
-
-def opened(gate: Gate, holds: Callable[[], bool]) -> set[str]:
-    """Wait until the gate opens, which must be after `holds`; the causes that it saw before."""
-    held = 0.0
-    while not held:
-        ended = not gate.running()
-        if holds():
-            held = time.monotonic()
-        else:
-            assert not ended, f"opened early: {gate.stdout}"
-        time.sleep(0.005)
-    done = gate.wait()
-    assert done.status == 0, done.stdout
-    assert holds()
-    print(f"late by {max(0.0, gate.started_at + done.seconds - held) * 1000:.0f} ms")
-    events = map(json.loads, done.stdout.splitlines())
-    return {event["cause"] for event in events if event["event"] == "attempt"} - {None}
 
 
 @pytest.fixture(scope="module")

@@ -13,12 +13,13 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel as SentinelClient
 
 from tests.bed.fixtures import Enter
+from tests.bed.opening import opened
 from tests.bed.ports import free_port
 from tests.bed.process import Gate
 from tests.bed.services.redis import NAME, Redis, Sentinel, Valkey, cluster
 from tests.bed.tls import Authority
 from tests.probes.conftest import Ask
-from tests.services.test_redis import BOTH, opened, rights, works, writes
+from tests.services.test_redis import BOTH, rights, works, writes
 
 pytestmark = [pytest.mark.xdist_group("redis"), pytest.mark.timeout(120)]
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
@@ -20,6 +18,7 @@ from kazoo.security import make_digest_acl
 from service_precheck.dns import Names
 from service_precheck.dns.resolver import Resolver
 from tests.bed.names import ScriptedDNS
+from tests.bed.opening import opened
 from tests.bed.process import Gate
 from tests.bed.services.zookeeper import Ensemble, ZooKeeper, later_release
 from tests.bed.sockets import Connection, Server
@@ -56,23 +55,6 @@ def works(where: str) -> bool:
             return client.exists("/") is not None
     except (KazooException, KazooTimeoutError):
         return False
-
-
-def opened(gate: Gate, holds: Callable[[], bool]) -> set[str]:
-    """Wait until the gate opens, which must be after `holds`; the causes that it saw before."""
-    held = 0.0
-    while not held:
-        ended = not gate.running()
-        if holds():
-            held = time.monotonic()
-        else:
-            assert not ended, f"opened early: {gate.stdout}"
-        time.sleep(0.005)
-    done = gate.wait()
-    assert done.status == 0, done.stdout
-    print(f"late by {max(0.0, gate.started_at + done.seconds - held) * 1000:.0f} ms")
-    events = map(json.loads, done.stdout.splitlines())
-    return {event["cause"] for event in events if event["event"] == "attempt"} - {None}
 
 
 def voters(ensemble: Ensemble) -> int:
