@@ -16,9 +16,12 @@ from bench.launch import Failed
 from bench.results import MILLI, Goal, Row
 from bench.rivals import GATE, NAME, PAGE, PORT, WAIT4X, Field
 from bench.scene import HOST, RESOLVER, SILENT, Pod, Ports, pod
-from tests.bed.sockets import Server, hang
+from tests.bed.recording import Recording, all_recordings, replay
+from tests.bed.sockets import Behaviour, Connection, Server, hang
 
 WITHIN = 200.0
+# Seconds between two bytes: an attempt is over before the shortest of the answers is.
+DRAWL = 0.3
 
 
 def blind_window(field: Field, *, quick: bool) -> Iterator[Row]:
@@ -124,9 +127,37 @@ def sigterm(field: Field, *, quick: bool) -> Iterator[Row]:
         scene.world.drop(RESOLVER)
         named = {n: c("db-0.db.shop") for n, c in field.of(NAME, GATE, WAIT4X).items()}
         yield _phase(scene, "behind a silent resolver", named, rounds)
+        ask = field.of(PORT, GATE)[GATE]
+        spoken: list[float] = []
+        for recording in all_recordings():
+            with Server(_drawled(recording), host=HOST, place=scene.world) as service:
+                rivals = {GATE: ask(recording.target.replace("{place}", service.address))}
+                spoken += _taken(scene, recording.name, rivals, rounds // 4)[GATE]
+        yield _row("a service's answer, byte by byte", {GATE: spoken})
+
+
+def _drawled(recording: Recording) -> Behaviour:
+    """A server that says to every client what it said in the recording, slower than anybody waits for."""
+
+    def behave(connection: Connection) -> None:
+        replay(recording, every=DRAWL)(connection)
+
+    return behave
 
 
 def _phase(scene: Pod, text: str, rivals: dict[str, list[str]], rounds: int) -> Row:
+    return _row(text, _taken(scene, text, rivals, rounds))
+
+
+def _row(text: str, took: dict[str, list[float]]) -> Row:
+    goals = [Goal(WITHIN, subject=GATE, figure="max")]
+    return Row(f"sigterm/{text}", f"SIGTERM to exit, {text}", "ms", took, *goals, paired=False)
+
+
+def _taken(
+    scene: Pod, text: str, rivals: dict[str, list[str]], rounds: int
+) -> dict[str, list[float]]:
+    """Milliseconds from SIGTERM to the end, for each rival."""
     took: dict[str, list[float]] = {rival: [] for rival in rivals}
     # A few at a time: what is measured is their end, not how they share two cores.
     for _ in range(max(1, rounds // 4)):
@@ -144,5 +175,4 @@ def _phase(scene: Pod, text: str, rivals: dict[str, list[str]], rounds: int) -> 
             at = scene.launcher.kill(scene.launcher.started(run), signal.SIGTERM)
             scene.launcher.ended(run)
             took[rival].append((run.ended - at) * MILLI)
-    goals = [Goal(WITHIN, subject=GATE, figure="max")]
-    return Row(f"sigterm/{text}", f"SIGTERM to exit, {text}", "ms", took, *goals, paired=False)
+    return took
