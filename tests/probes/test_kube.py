@@ -426,6 +426,50 @@ def test_a_custom_kind_is_discovered_once(api: ApiServer, config: Path) -> None:
     assert "/apis/example.org/v1beta2/namespaces/shop/gadgets?" in api.asked[-3]
 
 
+def served(*kinds: str) -> Answer:
+    """A version of a group with these kinds."""
+    named = ({"name": f"{kind}s", "singularName": kind, "namespaced": True} for kind in kinds)
+    return ok({"resources": list(named)})
+
+
+def in_versions(*versions: str) -> Answer:
+    """A group with these versions, the first preferred."""
+    named = [{"groupVersion": f"example.org/{one}", "version": one} for one in versions]
+    return ok({"preferredVersion": named[0], "versions": named[::-1]})
+
+
+def test_a_kind_of_another_version_than_the_preferred(
+    api: ApiServer, config: Path, ask: Ask
+) -> None:
+    """A group's versions are looked into one after the other, the preferred one first, and no further than
+    to the kind; one that is gone meanwhile is passed over; what none has is missing."""
+    api.paths["/apis/example.org"] = in_versions("v1", "v1beta3", "v1beta2")
+    api.paths["/apis/example.org/v1"] = served("receiver")
+    api.paths["/apis/example.org/v1beta2"] = status(404)
+    api.paths["/apis/example.org/v1beta3"] = served("alert", "receiver")
+    api.lists = [listed("1", named("a"))]
+
+    def asked(kind: str) -> tuple[str | None, list[str]]:
+        api.asked.clear()
+        cause = ask(f"kube://{kind}/a#kubeconfig={config}").cause
+        return cause, [path.partition("?")[0].removeprefix("/apis/") for path in api.asked]
+
+    group = ["example.org", "example.org/v1"]
+    others = ["example.org/v1beta2", "example.org/v1beta3"]
+    assert asked("receiver.example.org") == (
+        None,
+        [*group, "example.org/v1/namespaces/shop/receivers"],
+    )
+    alerts = "example.org/v1beta3/namespaces/shop/alerts"
+    assert asked("alert.example.org") == (None, [*group, *others, alerts])
+    assert asked("alerts.v1beta3.example.org") == (None, [others[1], alerts])
+    assert asked("alert.v1.example.org") == ("missing-object", group[1:])
+    assert asked("gadget.example.org") == ("missing-object", [*group, *others])
+    api.paths["/apis/example.org/v1"] = status(503)
+    discovery._found.clear()
+    assert asked("alert.example.org") == ("not-ready", group)
+
+
 READY = {"type": "Ready", "status": "True"}
 JUDGED: list[tuple[str, Object, str | None]] = [
     ("pod", {"status": {"phase": "Succeeded"}}, None),
