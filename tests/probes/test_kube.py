@@ -471,6 +471,12 @@ def test_a_kind_of_another_version_than_the_preferred(
 
 
 READY = {"type": "Ready", "status": "True"}
+
+
+def says(kind: str, status: str = "True", **more: object) -> Object:
+    return {"type": kind, "status": status, **more}
+
+
 JUDGED: list[tuple[str, Object, str | None]] = [
     ("pod", {"status": {"phase": "Succeeded"}}, None),
     ("pod", {"status": {"phase": "Running", "conditions": [READY]}}, None),
@@ -653,6 +659,54 @@ def test_fields_are_compared(
 
 
 @pytest.mark.parametrize(
+    ("seen", "whole", "newest", "holds"),
+    [
+        (None, None, 2, True),
+        (None, None, None, True),
+        (None, 2, 2, True),
+        (None, 1, 2, False),
+        (None, 0, 2, False),
+        (None, 2, None, True),
+        (1, None, 2, False),
+        (2, None, 2, True),
+        # Its own word goes before the whole status'.
+        (2, 1, 2, True),
+        (1, 2, 2, False),
+        (3, None, 2, True),
+    ],
+)
+def test_a_condition_of_an_older_form_does_not_hold(
+    api: ApiServer,
+    config: Path,
+    ask: Ask,
+    seen: int | None,
+    whole: int | None,
+    newest: int | None,
+    holds: bool,
+) -> None:
+    """As for `kubectl wait`, a condition is of the form that it has seen, else of the status' own; what
+    nobody tells of, as of a node or a job, is of the newest."""
+
+    def known(**numbers: int | None) -> Object:
+        return {name: number for name, number in numbers.items() if number is not None}
+
+    body = {
+        "metadata": {"name": "x", **known(generation=newest)},
+        "status": {
+            **known(observedGeneration=whole),
+            "conditions": [says("Available", **known(observedGeneration=seen))],
+        },
+    }
+    api.lists = [listed("1", body)]
+    for kind in ("deployment", "node"):
+        verdict = ask(f"kube://{kind}/x#condition=Available#kubeconfig={config}")
+        assert verdict.ready is holds
+        assert ("Available is outdated" in verdict.seen) is not holds
+        opposite = ask(f"kube://{kind}/x#condition=Available:False#kubeconfig={config}")
+        assert opposite.cause == "not-ready"
+
+
+@pytest.mark.parametrize(
     ("body", "cause"),
     [
         ({"metadata": {"generation": 2}, "status": {"observedGeneration": 1}}, "not-ready"),
@@ -670,6 +724,20 @@ def test_fields_are_compared(
             },
             "not-ready",
         ),
+        ({"metadata": {"generation": 1}, "status": {"observedGeneration": 2}}, "not-ready"),
+        # kstatus asks neither of these which form it has seen.
+        *(
+            (
+                {
+                    "metadata": {"generation": 2},
+                    "status": {"conditions": [says(name, observedGeneration=1)]},
+                },
+                cause,
+            )
+            for name, cause in (("Reconciling", "not-ready"), ("Stalled", "failed"))
+        ),
+        ({"metadata": {"generation": 2}, "status": {"conditions": [READY]}}, None),
+        ({"status": {"conditions": [READY | {"status": "Unknown"}]}}, "not-ready"),
         ({"status": {"phase": "x"}}, None),
         ({}, "not-ready"),
     ],

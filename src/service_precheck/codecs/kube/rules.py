@@ -19,21 +19,28 @@ if TYPE_CHECKING:
     from ...options import Target
 
 LONGEST = 200
+# The status of a condition that speaks of an older form of its object.
+OUTDATED = "outdated"
 
 
 def _not(seen: str, hint: str = "") -> Verdict:
     return Verdict("not-ready", seen, hint)
 
 
-def condition(thing: Json, name: str) -> tuple[str, str]:
-    """The status of a condition and what is said of it ("Reason: message"), empty where it has none."""
+def condition(thing: Json, name: str, *, outdated: bool = False) -> tuple[str, str]:
+    """The status of a condition and what is said of it ("Reason: message"), empty where it has none.
+
+    As for `kubectl wait` it is of the form that it says it has seen, else of the one that the whole status
+    has; where neither says so, of the newest. One of an older form is `OUTDATED`, unless `outdated` takes it.
+    """
     for each in objects(thing, "status", "conditions"):
         if text(each, "type").lower() == name.lower():
+            whole = part(thing, "status").get("observedGeneration")
+            seen = each.get("observedGeneration", whole)
+            newest = number(thing, "metadata", "generation")
+            if isinstance(seen, int) and seen < newest and not outdated:
+                return OUTDATED, "what it says is of an older form"
             said = [text(each, "reason"), text(each, "message")]
-            # A condition that speaks of what was before is none.
-            seen = each.get("observedGeneration")
-            if isinstance(seen, int) and seen < number(thing, "metadata", "generation"):
-                return "", ""
             return text(each, "status"), printable(": ".join(filter(None, said)), LONGEST)
     return "", ""
 
@@ -170,7 +177,7 @@ def _ingress(thing: Json, _: Target) -> Verdict:
 def _gateway(thing: Json, _: Target) -> Verdict:
     given = objects(thing, "status", "addresses")
     status, said = condition(thing, "Programmed")
-    if status == "False":
+    if status not in ("True", ""):
         return _not(f"is not programmed{said and f' ({said})'}")
     return _address([text(one, "value") for one in given if text(one, "value")], said)
 
