@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
@@ -130,6 +131,17 @@ class Account:
                 seen[event["auditID"]] = (event["verb"], what, status)
         return Counter(seen.values())
 
+    def refused(self, since: str) -> int:
+        """How many requests for its namespace came with a token of nobody's since then (as the audit log
+        has the time)."""
+        return sum(
+            event["userAgent"] == "service-precheck"
+            and f"/namespaces/{self.namespace.name}/" in event["requestURI"]
+            and event.get("responseStatus", {}).get("code") == 401
+            and event["requestReceivedTimestamp"] >= since
+            for event in self.namespace.cluster.audit()
+        )
+
 
 @pytest.fixture
 def account(namespace: Namespace, tmp_path: Path) -> Account:
@@ -205,9 +217,36 @@ TARGETS = {name: target for name, (target, _, _) in OBJECTS.items()}
 
 
 def release(namespace: Namespace, *pods: str) -> None:
-    """Let these pods be ready, and a job's be done; all of them where none is named."""
-    for pod in pods or [each["metadata"]["name"] for each in namespace.pods()]:
+    """Let these pods be ready, and a job's be done."""
+    for pod in pods:
         namespace.kubectl("exec", pod, "--", "/bin/touch", "/ready")
+
+
+def held(namespace: Namespace) -> set[str]:
+    """The pods that run, are not ready, and are to stay."""
+    return {
+        pod["metadata"]["name"]
+        for pod in namespace.pods()
+        for status in pod["status"].get("containerStatuses", ())
+        if "running" in status["state"] and not status["ready"]
+        if "deletionTimestamp" not in pod["metadata"]
+    }
+
+
+def rolled_out(namespace: Namespace, what: str) -> bool:
+    """Whether `kubectl rollout status` would end."""
+    told = namespace.kubectl("rollout", "status", what, "--watch=false")
+    return "successfully rolled out" in told or "roll out complete" in told
+
+
+def roll_out(namespace: Namespace, what: str) -> None:
+    """Let its pods be ready, one after the other, until it is rolled out."""
+
+    def is_done() -> bool:
+        release(namespace, *held(namespace))
+        return rolled_out(namespace, what)
+
+    until(is_done, namespace.story)
 
 
 def running(namespace: Namespace) -> int:
@@ -259,7 +298,7 @@ def test_each_kind_is_watched_from_before_it_exists(account: Account, tmp_path: 
         until(lambda: are_serving(1), namespace.story)
         until(is_half, namespace.story)
         is_held()
-        release(namespace)
+        release(namespace, *[pod["metadata"]["name"] for pod in namespace.pods()])
         namespace.apply(
             thing("ConfigMap", "settings", data={"url": "x"}),
             thing("Secret", "login", stringData={"password": "x"}),
@@ -320,9 +359,62 @@ def test_a_fleet_waits_quietly(account: Account) -> None:
     )
 
 
+@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet"])
+def test_a_new_revision_is_waited_for(account: Account, kind: str) -> None:
+    """A gate that begins when something that was rolled out gets a new revision does not open before
+    `kubectl rollout status` would end, and does then; so when it is scaled down."""
+    namespace = account.namespace
+    what = f"{kind.lower()}/web"
+    namespace.apply(workload(kind, "web", replicas=2))
+    roll_out(namespace, what)
+    released: set[str] = set()
+
+    def new() -> set[str]:
+        return held(namespace) - released
+
+    namespace.kubectl("set", "env", what, "REVISION=2")
+    with account.gate(f"kube://{what}") as gate:
+        gate.wait_output("[not-ready]")
+        while len(released) < 2:
+            until(lambda: bool(new()), namespace.story)
+            assert not rolled_out(namespace, what)
+            assert gate.running()
+            pods = new()
+            release(namespace, *pods)
+            released |= pods
+        assert gate.wait(60).status == 0
+    assert rolled_out(namespace, what)
+    assert "is rolled out, 2 of 2 replicas" in gate.stderr
+    namespace.kubectl("scale", what, "--replicas=1")
+    with account.gate(f"kube://{what}") as gate:
+        assert gate.wait(60).status == 0
+    assert rolled_out(namespace, what)
+    assert "is rolled out, 1 of 1 replicas" in gate.stderr
+
+
+def test_pods_that_are_still_to_end_are_waited_for(account: Account) -> None:
+    """What is scaled down has no more pods than it wants when the gate opens. kubectl does not wait for
+    those of a statefulset, kstatus does."""
+    namespace = account.namespace
+    what = "statefulset/web"
+    namespace.apply(workload("StatefulSet", "web", replicas=2))
+    roll_out(namespace, what)
+    finalizers = '-p={"metadata":{"finalizers":%s}}'
+    namespace.kubectl("patch", "pod", "web-1", finalizers % '["example.org/held"]')
+    namespace.kubectl("scale", what, "--replicas=1")
+    until(lambda: "deletionTimestamp" in namespace.get("pod", "web-1")["metadata"], "deletion")
+    until(lambda: rolled_out(namespace, what), namespace.story)
+    with account.gate(f"kube://{what}") as gate:
+        gate.wait_output("2 replicas are there, 1 wanted")
+        namespace.kubectl("patch", "pod", "web-1", finalizers % "null")
+        assert gate.wait(60).status == 0
+    assert namespace.get(*what.split("/"))["status"]["replicas"] == 1
+
+
 def test_a_gate_is_as_quick_as_kubectl(account: Account) -> None:
-    """The gate does not open while the pod runs and is not ready, and opens within a moment of kubectl's
-    own wait, which began before."""
+    """The gate does not open while the pod runs and is not ready. Once kubectl's own wait has ended, it
+    is open before a kubectl that begins then has looked; and it asked for no more than a list and a
+    watch."""
     namespace = account.namespace
     words = ("wait", "pod/lone", "--for=condition=Ready", "--timeout=120s")
     with account.gate("kube://pod/lone") as gate:
@@ -331,14 +423,14 @@ def test_a_gate_is_as_quick_as_kubectl(account: Account) -> None:
         until(lambda: running(namespace) == 1, namespace.story)
         with ThreadPoolExecutor() as pool:
             kubectl = pool.submit(namespace.kubectl, *words)
-            until(lambda: account.check("kube://pod/lone")[1].count("is Running") > 0, "the start")
+            gate.wait_output("is Running and not ready")
             assert gate.running()
             release(namespace, "lone")
             kubectl.result()
-        told = time.monotonic()
-        assert gate.wait(10).status == 0
-    late = time.monotonic() - told
-    print(f"\nopened {late * 1000:+.0f} ms after kubectl")
+        namespace.kubectl(*words)
+        assert not gate.running()
+        assert gate.wait().status == 0
+    assert account.requests() == {("list", "pods", 200): 1, ("watch", "pods", 200): 1}
 
 
 def test_a_failed_job_ends_the_gate(account: Account) -> None:
@@ -404,51 +496,90 @@ def test_forbidden_waits_and_says_what_to_grant(namespace: Namespace, tmp_path: 
 
 
 def test_token_rotation_costs_one_failed_call(account: Account) -> None:
-    """fault 49: a token that is refused is read again; what was put there meanwhile is sent at once."""
+    """fault 49: a token that is refused is read again; once another one is there, at most the call that
+    is just made is refused, and the list and the watch that follow are not."""
     namespace = account.namespace
     good = account.token.read_text()
     account.token.write_text("stale.token.text")
     with account.gate("kube://cm/settings") as gate:
         gate.wait_output("[auth-refused]")
         assert "stale.token" not in gate.stderr
-        account.token.write_text(good)
+        account.token.with_suffix(".new").write_text(good)
+        account.token.with_suffix(".new").rename(account.token)
+        rotated = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         gate.wait_output("[missing-object]")
         namespace.apply(thing("ConfigMap", "settings"))
         assert gate.wait(10).status == 0
+    assert account.refused("") >= 1
+    assert account.refused(rotated) <= 1
+    assert account.requests() == {("list", "configmaps", 200): 1, ("watch", "configmaps", 200): 1}
 
 
 @pytest.fixture
-def custom(cluster: Cluster, namespace: Namespace) -> Iterator[Callable[[], Object]]:
-    """Install a kind of the test's own, with a status; give an object of it."""
+def custom(cluster: Cluster, namespace: Namespace) -> Iterator[Callable[[str, str], Object]]:
+    """Install a kind of the test's own group, in a version, with a status; give an object of it."""
     group = f"{namespace.name}.example.org"
     schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    names = {"plural": "gadgets", "singular": "gadget", "kind": "Gadget", "shortNames": ["gg"]}
-    version = {
-        "name": "v1",
-        "served": True,
-        "storage": True,
-        "schema": {"openAPIV3Schema": schema},
-        "subresources": {"status": {}},
-    }
-    definition = thing(
-        "CustomResourceDefinition",
-        f"gadgets.{group}",
-        "apiextensions.k8s.io/v1",
-        spec={"group": group, "scope": "Namespaced", "names": names, "versions": [version]},
-    )
+    installed = []
 
-    def install() -> Object:
+    def install(kind: str, version: str) -> Object:
+        names = {"plural": f"{kind}s", "singular": kind, "kind": kind.title()}
+        served = {
+            "name": version,
+            "served": True,
+            "storage": True,
+            "schema": {"openAPIV3Schema": schema},
+            "subresources": {"status": {}},
+        }
+        definition = thing(
+            "CustomResourceDefinition",
+            f"{kind}s.{group}",
+            "apiextensions.k8s.io/v1",
+            spec={
+                "group": group,
+                "scope": "Namespaced",
+                "names": names | {"shortNames": [kind[0] * 2]},
+                "versions": [served],
+            },
+        )
+        installed.append(f"{kind}s.{group}")
         cluster.kubectl("apply", "-f", "-", given=json.dumps(definition))
         established = ("--for=condition=Established", "--timeout=20s")
-        cluster.kubectl("wait", f"crd/gadgets.{group}", *established)
-        return thing("Gadget", "one", f"{group}/v1", spec={"size": 1})
+        cluster.kubectl("wait", f"crd/{kind}s.{group}", *established)
+        return thing(kind.title(), "one", f"{group}/{version}", spec={"size": 1})
 
     yield install
-    cluster.kubectl("delete", "crd", f"gadgets.{group}", "--wait=false", check=False)
+    for each in installed:
+        cluster.kubectl("delete", "crd", each, "--wait=false", check=False)
+
+
+def test_a_kind_of_another_version_than_the_preferred(
+    account: Account, custom: Callable[[str, str], Object]
+) -> None:
+    """A kind that its group serves in an older version alone is found in three requests, as by kubectl."""
+    namespace = account.namespace
+    group = f"{namespace.name}.example.org"
+    custom("gadget", "v1")
+    namespace.apply(custom("valve", "v1alpha1"))
+
+    def versions() -> list[str]:
+        told = json.loads(namespace.kubectl("get", "--raw", f"/apis/{group}"))
+        assert told["preferredVersion"]["version"] == "v1"
+        return [each["version"] for each in told["versions"]]
+
+    until(lambda: versions() == ["v1", "v1alpha1"], "both versions")
+    namespace.kubectl("get", f"valve.{group}", "one")
+    status, told = account.check(f"kube://valve.{group}/one#exists")
+    assert status == 0, told
+    places = (f"/apis/{group}", f"/apis/{group}/v1", f"/apis/{group}/v1alpha1")
+    assert account.requests() == {
+        **{("get", place, 200): 1 for place in places},
+        ("list", "valves", 200): 1,
+    }
 
 
 def test_a_kind_that_is_not_installed_yet(
-    account: Account, custom: Callable[[], Object], tmp_path: Path
+    account: Account, custom: Callable[[str, str], Object], tmp_path: Path
 ) -> None:
     """A custom kind is waited for, discovered once, and judged by kstatus' rules without any option."""
     namespace = account.namespace
@@ -457,7 +588,7 @@ def test_a_kind_that_is_not_installed_yet(
     group = f"{namespace.name}.example.org"
     with account.gate(f"kube://gadget.{group}/one", f"kube://gg.v1.{group}/one#exists") as gate:
         gate.wait_output("is served [missing-object]")
-        one = custom()
+        one = custom("gadget", "v1")
         namespace.apply(one)
         gate.wait_output("has no status yet", timeout=20)
 

@@ -426,124 +426,340 @@ def test_a_custom_kind_is_discovered_once(api: ApiServer, config: Path) -> None:
     assert "/apis/example.org/v1beta2/namespaces/shop/gadgets?" in api.asked[-3]
 
 
+def served(*kinds: str) -> Answer:
+    """A version of a group with these kinds."""
+    named = ({"name": f"{kind}s", "singularName": kind, "namespaced": True} for kind in kinds)
+    return ok({"resources": list(named)})
+
+
+def in_versions(*versions: str) -> Answer:
+    """A group with these versions, the first preferred."""
+    named = [{"groupVersion": f"example.org/{one}", "version": one} for one in versions]
+    return ok({"preferredVersion": named[0], "versions": named[::-1]})
+
+
+def test_a_kind_of_another_version_than_the_preferred(
+    api: ApiServer, config: Path, ask: Ask
+) -> None:
+    """A group's versions are looked into one after the other, the preferred one first, and no further than
+    to the kind; one that is gone meanwhile is passed over; what none has is missing."""
+    api.paths["/apis/example.org"] = in_versions("v1", "v1beta3", "v1beta2")
+    api.paths["/apis/example.org/v1"] = served("receiver")
+    api.paths["/apis/example.org/v1beta2"] = status(404)
+    api.paths["/apis/example.org/v1beta3"] = served("alert", "receiver")
+    api.lists = [listed("1", named("a"))]
+
+    def asked(kind: str) -> tuple[str | None, list[str]]:
+        api.asked.clear()
+        cause = ask(f"kube://{kind}/a#kubeconfig={config}").cause
+        return cause, [path.partition("?")[0].removeprefix("/apis/") for path in api.asked]
+
+    group = ["example.org", "example.org/v1"]
+    others = ["example.org/v1beta2", "example.org/v1beta3"]
+    assert asked("receiver.example.org") == (
+        None,
+        [*group, "example.org/v1/namespaces/shop/receivers"],
+    )
+    alerts = "example.org/v1beta3/namespaces/shop/alerts"
+    assert asked("alert.example.org") == (None, [*group, *others, alerts])
+    assert asked("alerts.v1beta3.example.org") == (None, [others[1], alerts])
+    assert asked("alert.v1.example.org") == ("missing-object", group[1:])
+    assert asked("gadget.example.org") == ("missing-object", [*group, *others])
+    api.paths["/apis/example.org/v1"] = status(503)
+    discovery._found.clear()
+    assert asked("alert.example.org") == ("not-ready", group)
+
+
 READY = {"type": "Ready", "status": "True"}
-JUDGED: list[tuple[str, Object, str | None]] = [
-    ("pod", {"status": {"phase": "Succeeded"}}, None),
-    ("pod", {"status": {"phase": "Running", "conditions": [READY]}}, None),
-    ("pod", {"status": {"phase": "Running"}}, "not-ready"),
-    ("pod", {"status": {"phase": "Failed"}}, "not-ready"),
-    ("pod", {"metadata": {"deletionTimestamp": "x"}, "status": {"phase": "Running"}}, "not-ready"),
-    (
-        "deployment",
-        {"metadata": {"generation": 2}, "status": {"observedGeneration": 1}},
-        "not-ready",
-    ),
-    (
-        "deployment",
-        {
-            "metadata": {"generation": 1},
+
+
+def says(kind: str, status: str = "True", **more: object) -> Object:
+    return {"type": kind, "status": status, **more}
+
+
+# An object of each kind that is as it should be.
+SOUND: dict[str, Object] = {
+    "pod": {
+        "metadata": {"generation": 2},
+        "status": {"observedGeneration": 2, "phase": "Running", "conditions": [READY]},
+    },
+    "deployment": {
+        "metadata": {"generation": 2},
+        "spec": {"replicas": 2},
+        "status": {
+            "observedGeneration": 2,
+            **dict.fromkeys(("replicas", "updatedReplicas", "availableReplicas"), 2),
+            "conditions": [says("Progressing", reason="NewReplicaSetAvailable")],
+        },
+    },
+    "statefulset": {
+        "metadata": {"generation": 2},
+        "spec": {
+            "replicas": 3,
+            "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 0}},
+        },
+        "status": {
+            "observedGeneration": 2,
+            **dict.fromkeys(("replicas", "readyReplicas", "updatedReplicas"), 3),
+            **dict.fromkeys(("currentRevision", "updateRevision"), "b"),
+        },
+    },
+    "daemonset": {
+        "metadata": {"generation": 2},
+        "spec": {"updateStrategy": {"type": "RollingUpdate"}},
+        "status": {
+            "observedGeneration": 2,
+            "desiredNumberScheduled": 2,
+            "updatedNumberScheduled": 2,
+            "numberAvailable": 2,
+        },
+    },
+    **{
+        kind: {
+            "metadata": {"generation": 2},
             "spec": {"replicas": 2},
             "status": {
-                "observedGeneration": 1,
-                "replicas": 3,
-                "updatedReplicas": 2,
-                "availableReplicas": 2,
+                "observedGeneration": 2,
+                **dict.fromkeys(("replicas", "fullyLabeledReplicas", "availableReplicas"), 2),
             },
+        }
+        for kind in ("replicaset", "rc")
+    },
+    "job": {"metadata": {"generation": 2}, "status": {"conditions": [says("Complete")]}},
+    "pvc": {"status": {"phase": "Bound"}},
+    "pv": {"status": {"phase": "Bound"}},
+    "ingress": {"status": {"loadBalancer": {"ingress": [{"hostname": "lb.example"}]}}},
+    "gateway": {
+        "metadata": {"generation": 2},
+        "status": {
+            "addresses": [{"value": "10.0.0.1"}],
+            "conditions": [says("Programmed", observedGeneration=2)],
+        },
+    },
+    "crd": {"status": {"conditions": [says("NamesAccepted"), says("Established")]}},
+    "namespace": {"status": {"phase": "Active"}},
+    "node": {"status": {"conditions": [READY]}},
+    **{kind: {} for kind in ("cronjob", "limitrange", "quota", "endpoints", "secret")},
+}
+
+# What is changed in it (None: it is missing), and what is said then; of what is still good the cause is None.
+Changes = dict[str, object]
+NEWER: Changes = {"metadata.generation": 3}
+UNSEEN: Changes = {"status.observedGeneration": None}
+ON_DELETE: Changes = {
+    "spec.updateStrategy": {"type": "OnDelete"},
+    "status.updatedReplicas": 0,
+    "status.updatedNumberScheduled": 0,
+    "status.currentRevision": "a",
+}
+PARTITION: Changes = {
+    "spec.updateStrategy.rollingUpdate.partition": 2,
+    "status.currentRevision": "a",
+}
+LATE: Changes = {
+    "status.conditions": [says("Progressing", "False", reason="ProgressDeadlineExceeded")],
+}
+PAUSED: Changes = {
+    "spec.paused": True,
+    "status.conditions": [says("Progressing", "Unknown", reason="DeploymentPaused")],
+}
+REPLICAS: list[tuple[Changes, str]] = [
+    ({"status.availableReplicas": 1}, "1 of 2 replicas available"),
+    ({"status.fullyLabeledReplicas": 1}, "1 of 2 replicas with its template's labels"),
+    ({"status.replicas": 3}, "has 3 replicas, 2 wanted"),
+    ({"spec.replicas": 1}, "has 2 replicas, 1 wanted"),
+    ({"spec.replicas": None}, "has 2 replicas, 1 wanted"),
+    (
+        {"status.conditions": [says("ReplicaFailure", reason="FailedCreate")]},
+        "cannot have the replicas it wants (FailedCreate)",
+    ),
+]
+JUDGED: list[tuple[str, Changes, str | None, str]] = [
+    *((kind, {}, None, "") for kind in SOUND),
+    *(
+        (kind, change, "not-ready", "has a new form that its controller has not seen yet")
+        for kind in ("deployment", "statefulset", "daemonset", "replicaset", "rc")
+        for change in (NEWER, UNSEEN)
+    ),
+    ("pod", {"status.phase": "Succeeded", "status.conditions": []}, None, "has succeeded"),
+    ("pod", {"status.phase": "Failed"}, "not-ready", "has failed"),
+    ("pod", {"status.conditions.0.status": "False"}, "not-ready", "is Running and not ready"),
+    ("pod", {"status.conditions": []}, "not-ready", "is Running and not ready"),
+    ("pod", {"metadata.deletionTimestamp": "x"}, "not-ready", "is being deleted"),
+    ("pod", NEWER, "not-ready", "not ready (what it says is of an older form)"),
+    # Of an older kubelet.
+    ("pod", NEWER | UNSEEN, None, "is ready"),
+    (
+        "pod",
+        {
+            "status.conditions": [],
+            "status.containerStatuses": [
+                {"name": "a", "state": {"waiting": {"reason": "ErrImagePull"}}}
+            ],
         },
         "not-ready",
+        "a waits: ErrImagePull",
     ),
-    ("deployment", {"spec": {"replicas": 0}}, None),
-    ("statefulset", {"spec": {"replicas": 1}, "status": {"readyReplicas": 0}}, "not-ready"),
+    ("deployment", {"status.updatedReplicas": 1}, "not-ready", "1 of 2 replicas are updated"),
+    ("deployment", {"status.availableReplicas": 1}, "not-ready", "1 of 2 replicas are available"),
+    ("deployment", {"status.replicas": 3}, "not-ready", "3 replicas are there, 2 wanted"),
+    ("deployment", {"spec.replicas": 1}, "not-ready", "2 replicas are there, 1 wanted"),
+    ("deployment", {"spec.replicas": None}, "not-ready", "2 replicas are there, 1 wanted"),
+    ("deployment", LATE, "not-ready", "has all of its replicas; ProgressDeadlineExceeded"),
+    (
+        "deployment",
+        LATE | {"status.updatedReplicas": 1},
+        "not-ready",
+        "1 of 2 replicas are updated; ProgressDeadlineExceeded",
+    ),
+    ("deployment", PAUSED, None, "is rolled out"),
+    (
+        "deployment",
+        {"spec.replicas": 0, "status": {"observedGeneration": 2}},
+        None,
+        "0 of 0 replicas are available",
+    ),
+    ("statefulset", {"status.readyReplicas": 2}, "not-ready", "2 of 3 replicas are ready"),
+    ("statefulset", {"status.updatedReplicas": 2}, "not-ready", "2 of 3 replicas are updated"),
+    ("statefulset", {"status.replicas": 4}, "not-ready", "4 replicas are there, 3 wanted"),
+    ("statefulset", {"spec.replicas": 2}, "not-ready", "3 replicas are there, 2 wanted"),
+    ("statefulset", {"spec.replicas": None}, "not-ready", "3 replicas are there, 1 wanted"),
+    ("statefulset", {"status.currentRevision": "a"}, "not-ready", "rolling out from a to b"),
+    ("statefulset", PARTITION | {"status.updatedReplicas": 1}, None, "is rolled out"),
     (
         "statefulset",
-        {
-            "spec": {"replicas": 3, "updateStrategy": {"rollingUpdate": {"partition": 2}}},
-            "status": {
-                "readyReplicas": 3,
-                "updatedReplicas": 1,
-                "updateRevision": "b",
-                "currentRevision": "a",
-            },
-        },
-        None,
-    ),
-    (
-        "statefulset",
-        {
-            "spec": {"replicas": 1},
-            "status": {
-                "readyReplicas": 1,
-                "updatedReplicas": 1,
-                "updateRevision": "b",
-                "currentRevision": "a",
-            },
-        },
+        PARTITION | {"status.updatedReplicas": 0},
         "not-ready",
+        "0 of 1 replicas are updated",
     ),
-    (
-        "daemonset",
-        {
-            "status": {
-                "desiredNumberScheduled": 2,
-                "updatedNumberScheduled": 2,
-                "numberAvailable": 1,
-            }
-        },
-        "not-ready",
+    ("statefulset", ON_DELETE, None, "has 3 of 3 replicas ready"),
+    ("statefulset", ON_DELETE | {"status.readyReplicas": 2}, "not-ready", "2 of 3 replicas"),
+    ("statefulset", ON_DELETE | {"status.replicas": 4}, "not-ready", "4 replicas are there"),
+    ("daemonset", {"status.updatedNumberScheduled": 1}, "not-ready", "1 of 2 pods are updated"),
+    ("daemonset", {"status.numberAvailable": 1}, "not-ready", "1 of 2 pods are available"),
+    ("daemonset", ON_DELETE, None, "2 of 2 pods are available"),
+    ("daemonset", ON_DELETE | {"status.numberAvailable": 1}, "not-ready", "1 of 2 pods"),
+    *(
+        (kind, change, "not-ready", seen)
+        for kind in ("replicaset", "rc")
+        for change, seen in REPLICAS
     ),
-    ("job", {"status": {"conditions": [{"type": "Complete", "status": "True"}]}}, None),
-    ("job", {"status": {"conditions": [{"type": "Failed", "status": "True"}]}}, "failed"),
-    ("job", {"spec": {"suspend": True}}, "not-ready"),
-    ("pvc", {"status": {"phase": "Bound"}}, None),
-    ("pvc", {"status": {"phase": "Pending"}}, "not-ready"),
-    ("ingress", {"status": {"loadBalancer": {"ingress": [{"hostname": "lb.example"}]}}}, None),
-    ("ingress", {"status": {}}, "not-ready"),
-    (
-        "gateway",
-        {
-            "status": {
-                "addresses": [{"value": "10.0.0.1"}],
-                "conditions": [{"type": "Programmed", "status": "True"}],
-            }
-        },
-        None,
-    ),
-    (
-        "gateway",
-        {
-            "status": {
-                "addresses": [{"value": "10.0.0.1"}],
-                "conditions": [{"type": "Programmed", "status": "False"}],
-            }
-        },
-        "not-ready",
-    ),
-    ("crd", {"status": {"conditions": [{"type": "Established", "status": "True"}]}}, None),
-    ("crd", {}, "not-ready"),
-    ("namespace", {"status": {"phase": "Active"}}, None),
-    ("namespace", {"status": {"phase": "Terminating"}}, "not-ready"),
-    ("node", {"status": {"conditions": [READY]}}, None),
-    ("node", {"status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}}, "not-ready"),
-    ("cronjob", {}, None),
-    ("limitrange", {}, None),
-    ("quota", {}, None),
-    ("endpoints", {}, None),
-    ("rc", {"spec": {"replicas": 1}}, "not-ready"),
-    ("rc", {"spec": {"replicas": 1}, "status": {"availableReplicas": 1}}, None),
-    ("secret", {}, None),
+    ("job", {"status.conditions.0.type": "Failed"}, "failed", "has failed"),
+    ("job", {"status.conditions.0.type": "FailureTarget"}, "failed", "has failed"),
+    ("job", {"status.conditions.0.status": "False"}, "not-ready", "has no pod yet"),
+    ("job", {"status": {"active": 2, "failed": 1}}, "not-ready", "2 active pods, 1 have failed"),
+    ("job", {"status": {}, "spec.suspend": True}, "not-ready", "is suspended"),
+    ("pvc", {"status.phase": "Pending"}, "not-ready", "is Pending, not bound"),
+    ("pvc", {"status": None}, "not-ready", "is new, not bound"),
+    ("pvc", {"status.phase": "Available"}, "not-ready", "is Available, not bound"),
+    ("pv", {"status.phase": "Available"}, None, "is available"),
+    ("pv", {"status.phase": "Released"}, "not-ready", "is Released, not bound"),
+    ("ingress", {"status.loadBalancer.ingress.0": {"ip": "10.0.0.1"}}, None, "10.0.0.1"),
+    ("ingress", {"status.loadBalancer.ingress.0": {}}, "not-ready", "has no address yet"),
+    ("ingress", {"status": {}}, "not-ready", "has no address yet"),
+    ("gateway", {"status.addresses": []}, "not-ready", "has no address yet"),
+    ("gateway", {"status.conditions": []}, None, "has the address 10.0.0.1"),
+    ("gateway", {"status.conditions.0.status": "False"}, "not-ready", "is not programmed"),
+    ("gateway", {"status.conditions.0.status": "Unknown"}, "not-ready", "is not programmed"),
+    ("gateway", NEWER, "not-ready", "not programmed (what it says is of an older form)"),
+    ("crd", {"status.conditions.0.status": "False"}, "not-ready", "names that are not accepted"),
+    ("crd", {"status.conditions.1.status": "False"}, "not-ready", "is not established"),
+    ("crd", {"status": {}}, "not-ready", "is not established"),
+    ("namespace", {"status.phase": "Terminating"}, "not-ready", "is Terminating"),
+    ("node", {"status.conditions.0.status": "Unknown"}, "not-ready", "is not ready"),
+    ("secret", {"metadata.deletionTimestamp": "x"}, "not-ready", "is being deleted"),
 ]
 
 
-@pytest.mark.parametrize(("kind", "body", "cause"), JUDGED)
+def changed(thing: Object, changes: Changes) -> Object:
+    """A copy of an object with other values at these paths."""
+    copy: Object = json.loads(json.dumps(thing))
+    for path, value in changes.items():
+        *before, last = path.split(".")
+        place: Any = copy
+        for step in before:
+            place = place[int(step)] if isinstance(place, list) else place.setdefault(step, {})
+        if isinstance(place, list):
+            place[int(last)] = value
+        elif value is None:
+            del place[last]
+        else:
+            place[last] = value
+    return copy
+
+
+def test_each_rule_has_a_good_object() -> None:
+    """The table has an object for each rule, and says of each what is wrong with it once it is changed."""
+    judged = {kind.name for word in SOUND if (kind := built_in(word)) is not None}
+    assert set(rules.RULES) - {"exists", "key"} <= judged
+    wrong = {kind for kind, _, cause, _ in JUDGED if cause is not None}
+    assert {kind for kind, thing in SOUND.items() if thing} <= wrong
+
+
+@pytest.mark.parametrize(("kind", "changes", "cause", "seen"), JUDGED)
 def test_objects_are_judged(
-    api: ApiServer, config: Path, ask: Ask, kind: str, body: Object, cause: str | None
+    api: ApiServer,
+    config: Path,
+    ask: Ask,
+    kind: str,
+    changes: Changes,
+    cause: str | None,
+    seen: str,
 ) -> None:
-    """Each kind is judged as kubectl, Argo CD and Flux do."""
-    whole = {**body, "metadata": {"name": "x", **body.get("metadata", {})}}
+    """Each kind is judged as kubectl, Argo CD and Flux do, each of its fields for itself."""
+    whole = changed(SOUND[kind], {"metadata.name": "x", **changes})
     api.lists = [listed("1", whole)]
     verdict = ask(f"kube://{kind}/x#kubeconfig={config}")
     assert verdict.cause == cause, verdict
-    assert verdict.final is (cause == "failed")
+    assert seen in verdict.seen
+
+
+@pytest.mark.parametrize(
+    ("condition", "option", "final"),
+    [
+        ("Failed", "", True),
+        ("Failed", "#failed=wait", False),
+        # Its pods are still being ended.
+        ("FailureTarget", "", False),
+    ],
+)
+def test_a_job_that_has_failed_is_final(
+    api: ApiServer, config: Path, ask: Ask, condition: str, option: str, final: bool
+) -> None:
+    """What ends the gate is a job that has failed and will not be waited for, nothing before."""
+    failed = changed(SOUND["job"], {"metadata.name": "x", "status.conditions": [says(condition)]})
+    api.lists = [listed("1", failed)]
+    verdict = ask(f"kube://job/x{option}#kubeconfig={config}")
+    assert (verdict.cause, verdict.final) == ("failed", final)
+
+
+@pytest.mark.parametrize(
+    ("option", "cause", "final"), [("", "failed", True), ("#min=1", "too-few", False)]
+)
+def test_one_of_several_that_has_failed(
+    api: ApiServer, config: Path, ask: Ask, option: str, cause: str, final: bool
+) -> None:
+    """A job that has failed is final for all that a selector matches, not where others may be enough."""
+    good = changed(SOUND["job"], {"metadata.name": "x"})
+    failed, runs = (
+        changed(good, {"metadata.name": name, "status.conditions": conditions})
+        for name, conditions in (("failed", [says("Failed")]), ("runs", []))
+    )
+    api.lists = [listed("1", failed, runs)]
+    verdict = ask(f"kube://job#selector=a{option}#kubeconfig={config}")
+    assert (verdict.cause, verdict.final) == (cause, final)
+    api.lists = [listed("1", failed, good)]
+    assert ask(f"kube://job#selector=a#min=1#kubeconfig={config}").ready
+
+
+def test_of_several_what_goes_away_does_not_count(api: ApiServer, config: Path, ask: Ask) -> None:
+    """A pod that is being deleted is neither waited for nor enough, where a selector names it."""
+    stays = changed(SOUND["pod"], {"metadata.name": "stays"})
+    goes: Changes = {"metadata.name": "goes", "metadata.deletionTimestamp": "x"}
+    api.lists = [listed("1", stays, changed(stays, goes | {"status.conditions": []}))]
+    assert "1 of 1 pods" in ask(f"kube://pod#selector=a#kubeconfig={config}").seen
+    api.lists = [listed("1", stays, changed(stays, goes))]
+    assert ask(f"kube://pod#selector=a#min=2#kubeconfig={config}").cause == "too-few"
 
 
 @pytest.mark.parametrize(
@@ -609,6 +825,54 @@ def test_fields_are_compared(
 
 
 @pytest.mark.parametrize(
+    ("seen", "whole", "newest", "holds"),
+    [
+        (None, None, 2, True),
+        (None, None, None, True),
+        (None, 2, 2, True),
+        (None, 1, 2, False),
+        (None, 0, 2, False),
+        (None, 2, None, True),
+        (1, None, 2, False),
+        (2, None, 2, True),
+        # Its own word goes before the whole status'.
+        (2, 1, 2, True),
+        (1, 2, 2, False),
+        (3, None, 2, True),
+    ],
+)
+def test_a_condition_of_an_older_form_does_not_hold(
+    api: ApiServer,
+    config: Path,
+    ask: Ask,
+    seen: int | None,
+    whole: int | None,
+    newest: int | None,
+    holds: bool,
+) -> None:
+    """As for `kubectl wait`, a condition is of the form that it has seen, else of the status' own; what
+    nobody tells of, as of a node or a job, is of the newest."""
+
+    def known(**numbers: int | None) -> Object:
+        return {name: number for name, number in numbers.items() if number is not None}
+
+    body = {
+        "metadata": {"name": "x", **known(generation=newest)},
+        "status": {
+            **known(observedGeneration=whole),
+            "conditions": [says("Available", **known(observedGeneration=seen))],
+        },
+    }
+    api.lists = [listed("1", body)]
+    for kind in ("deployment", "node"):
+        verdict = ask(f"kube://{kind}/x#condition=Available#kubeconfig={config}")
+        assert verdict.ready is holds
+        assert ("Available is outdated" in verdict.seen) is not holds
+        opposite = ask(f"kube://{kind}/x#condition=Available:False#kubeconfig={config}")
+        assert opposite.cause == "not-ready"
+
+
+@pytest.mark.parametrize(
     ("body", "cause"),
     [
         ({"metadata": {"generation": 2}, "status": {"observedGeneration": 1}}, "not-ready"),
@@ -626,6 +890,20 @@ def test_fields_are_compared(
             },
             "not-ready",
         ),
+        ({"metadata": {"generation": 1}, "status": {"observedGeneration": 2}}, "not-ready"),
+        # kstatus asks neither of these which form it has seen.
+        *(
+            (
+                {
+                    "metadata": {"generation": 2},
+                    "status": {"conditions": [says(name, observedGeneration=1)]},
+                },
+                cause,
+            )
+            for name, cause in (("Reconciling", "not-ready"), ("Stalled", "failed"))
+        ),
+        ({"metadata": {"generation": 2}, "status": {"conditions": [READY]}}, None),
+        ({"status": {"conditions": [READY | {"status": "Unknown"}]}}, "not-ready"),
         ({"status": {"phase": "x"}}, None),
         ({}, "not-ready"),
     ],

@@ -1,8 +1,10 @@
 """Which resource a kind's name stands for, asked of the API server.
 
-Kubernetes API Concepts, "API discovery": `GET /apis/GROUP` has the preferred version, `GET
-/apis/GROUP/VERSION` the resources. Any user with a login may ask. What was found is kept as long as the
-process lives; what is missing is asked for again every 10 s at most, whoever asks.
+Kubernetes API Concepts, "API discovery": `GET /apis/GROUP` has the versions, `GET /apis/GROUP/VERSION` a
+version's resources. As client-go does, the preferred version is looked into first, then the others in
+the group's own order: it may serve a kind in one of those alone. Any user with a login may ask. What was
+found is kept as long as the process lives; what is missing is asked for again every 10 s at most, whoever
+asks.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 from ... import net
 from ...errors import NotReady, blocked
 from ...model import printable
-from .api import text
+from .api import objects, text
 from .kinds import Kind, built_in
 
 TYPE_CHECKING = False
@@ -61,14 +63,37 @@ def _discovered(word: str, talk: Talk) -> Kind:
         "its CustomResourceDefinition is not installed yet?",
         again=AGAIN,
     )
+    if _is_version(version) and group:
+        versions = [version]
+    else:
+        group = rest
+        versions = _versions(_get(talk, f"/apis/{group}"))
+    for version in versions:
+        if found := _served(name, group, version, _get(talk, f"/apis/{group}/{version}")):
+            return found
+    raise missing
+
+
+def _get(talk: Talk, path: str) -> Json:
+    """The object at a path, empty where there is none."""
     try:
-        if not (_is_version(version) and group):
-            group = rest
-            version = text(talk.get(f"/apis/{group}"), "preferredVersion", "version")
-        listed = talk.get(f"/apis/{group}/{version}").get("resources")
+        return talk.get(path)
     except NotReady as error:
-        raise missing if error.verdict.cause == "missing-object" else error from error
-    resources = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+        if error.verdict.cause == "missing-object":
+            return {}
+        raise
+
+
+def _versions(group: Json) -> list[str]:
+    """The names of a group's versions, the preferred one's first."""
+    preferred = text(group, "preferredVersion", "version")
+    others = [text(one, "version") for one in objects(group, "versions")]
+    return list(dict.fromkeys(filter(None, [preferred, *others])))
+
+
+def _served(name: str, group: str, version: str, listed: Json) -> Kind | None:
+    """The kind of that name among a version's resources."""
+    resources = objects(listed, "resources")
     plurals = {text(one, "name") for one in resources}
     for one in resources:
         plural = text(one, "name")
@@ -77,7 +102,7 @@ def _discovered(word: str, talk: Talk) -> Kind:
             has_status = f"{plural}/status" in plurals
             inside = one.get("namespaced") is True
             return Kind(printable(singular, 63), plural, group, version, inside, has_status)
-    raise missing
+    return None
 
 
 def _names(resource: Json) -> set[str]:

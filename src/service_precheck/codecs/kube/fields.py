@@ -10,7 +10,7 @@ from __future__ import annotations
 from ...kinds import Wrong
 from ...model import Verdict, printable, ready
 from ..json_path import shown, steps
-from .api import Json, number, objects, part
+from .api import Json, number, part
 from .rules import LONGEST, condition
 
 TYPE_CHECKING = False
@@ -117,13 +117,12 @@ def status(thing: Json, has_status: bool) -> Verdict:
         ("Reconciling", "is being reconciled", "not-ready"),
         ("Stalled", "is stalled", "failed"),
     ):
-        told, said = condition(thing, name)
+        told, said = condition(thing, name, outdated=True)
         if told == "True":
             return Verdict(cause, f"{words}{said and f' ({said})'}")
     told, said = condition(thing, "Ready")
     if told == "True":
         return ready(f"is ready{said and f' ({printable(said, LONGEST)})'}")
-    # It speaks of readiness, be it of an older form's.
-    if told or any(one.get("type") == "Ready" for one in objects(thing, "status", "conditions")):
+    if told:
         return Verdict("not-ready", f"is not ready{said and f' ({said})'}")
     return ready("is there, and says nothing against it")

@@ -2,6 +2,16 @@
 
 They are those that `kubectl rollout status` (kubectl's `polymorphichelpers/rollout_status.go`), `kubectl
 wait`, Argo CD's health checks and kstatus (Flux) agree on; where they do not, the one that waits longer.
+What may never come is not waited for, though one of them does:
+
+- pods of the newest form where only who deletes the old ones gets them (`OnDelete`; kstatus, for a
+  daemonset's);
+- a word of a deployment that it has progressed, once all of its replicas are there: a paused one has none
+  (kstatus, Argo CD);
+- the end of a pod that is ready and is not to be started again (Argo CD);
+- a load balancer's address for a service, which is ready by its endpoints (Argo CD);
+- each listener of a gateway that is programmed, a structural schema for a definition that is established
+  (Argo CD).
 
 Each rule takes an object and says of it a verdict whose sentence goes on from the object's name: "is
 rolled out, 3 of 3 available".
@@ -19,21 +29,28 @@ if TYPE_CHECKING:
     from ...options import Target
 
 LONGEST = 200
+# The status of a condition that speaks of an older form of its object.
+OUTDATED = "outdated"
 
 
 def _not(seen: str, hint: str = "") -> Verdict:
     return Verdict("not-ready", seen, hint)
 
 
-def condition(thing: Json, name: str) -> tuple[str, str]:
-    """The status of a condition and what is said of it ("Reason: message"), empty where it has none."""
+def condition(thing: Json, name: str, *, outdated: bool = False) -> tuple[str, str]:
+    """The status of a condition and what is said of it ("Reason: message"), empty where it has none.
+
+    As for `kubectl wait` it is of the form that it says it has seen, else of the one that the whole status
+    has; where neither says so, of the newest. One of an older form is `OUTDATED`, unless `outdated` takes it.
+    """
     for each in objects(thing, "status", "conditions"):
         if text(each, "type").lower() == name.lower():
+            whole = part(thing, "status").get("observedGeneration")
+            seen = each.get("observedGeneration", whole)
+            newest = number(thing, "metadata", "generation")
+            if isinstance(seen, int) and seen < newest and not outdated:
+                return OUTDATED, "what it says is of an older form"
             said = [text(each, "reason"), text(each, "message")]
-            # A condition that speaks of what was before is none.
-            seen = each.get("observedGeneration")
-            if isinstance(seen, int) and seen < number(thing, "metadata", "generation"):
-                return "", ""
             return text(each, "status"), printable(": ".join(filter(None, said)), LONGEST)
     return "", ""
 
@@ -73,14 +90,16 @@ def _deployment(thing: Json, _: Target) -> Verdict:
         for name in ("replicas", "updatedReplicas", "availableReplicas")
     )
     status, said = condition(thing, "Progressing")
-    late = status == "False" and said.startswith("ProgressDeadlineExceeded")
-    why = f"; {said}" if late else ""
+    why = f"; {said}" if status == "False" else ""
     if updated < wanted:
         return _not(f"is rolling out, {updated} of {wanted} replicas are updated{why}")
-    if total > updated:
-        return _not(f"is rolling out, {total - updated} old replicas are still there{why}")
+    # Old ones, or those of before it was scaled down.
+    if total > wanted:
+        return _not(f"is rolling out, {total} replicas are there, {wanted} wanted{why}")
     if available < updated:
         return _not(f"is rolling out, {available} of {updated} replicas are available{why}")
+    if why:
+        return _not(f"has all of its replicas{why}")
     return ready(f"is rolled out, {available} of {wanted} replicas are available")
 
 
@@ -88,9 +107,13 @@ def _statefulset(thing: Json, _: Target) -> Verdict:
     if behind := _behind(thing):
         return behind
     wanted = number(thing, "spec", "replicas", default=1)
-    able, updated = (number(thing, "status", n) for n in ("readyReplicas", "updatedReplicas"))
+    total, able, updated = (
+        number(thing, "status", name) for name in ("replicas", "readyReplicas", "updatedReplicas")
+    )
     if able < wanted:
         return _not(f"is rolling out, {able} of {wanted} replicas are ready")
+    if total > wanted:
+        return _not(f"is rolling out, {total} replicas are there, {wanted} wanted")
     if text(thing, "spec", "updateStrategy", "type") == "OnDelete":
         return ready(f"has {able} of {wanted} replicas ready")
     held = number(thing, "spec", "updateStrategy", "rollingUpdate", "partition")
@@ -120,9 +143,20 @@ def _replicaset(thing: Json, _: Target) -> Verdict:
     if behind := _behind(thing):
         return behind
     wanted = number(thing, "spec", "replicas", default=1)
-    available = number(thing, "status", "availableReplicas")
-    said = f"has {available} of {wanted} replicas available"
-    return ready(said) if available >= wanted else _not(said)
+    total, labeled, available = (
+        number(thing, "status", name)
+        for name in ("replicas", "fullyLabeledReplicas", "availableReplicas")
+    )
+    status, said = condition(thing, "ReplicaFailure")
+    if status == "True":
+        return _not(f"cannot have the replicas it wants ({said})")
+    if labeled < wanted:
+        return _not(f"has {labeled} of {wanted} replicas with its template's labels")
+    if available < wanted:
+        return _not(f"has {available} of {wanted} replicas available")
+    if total > wanted:
+        return _not(f"has {total} replicas, {wanted} wanted")
+    return ready(f"has {available} of {wanted} replicas available")
 
 
 def _job(thing: Json, target: Target) -> Verdict:
@@ -170,12 +204,15 @@ def _ingress(thing: Json, _: Target) -> Verdict:
 def _gateway(thing: Json, _: Target) -> Verdict:
     given = objects(thing, "status", "addresses")
     status, said = condition(thing, "Programmed")
-    if status == "False":
+    if status not in ("True", ""):
         return _not(f"is not programmed{said and f' ({said})'}")
     return _address([text(one, "value") for one in given if text(one, "value")], said)
 
 
 def _definition(thing: Json, _: Target) -> Verdict:
+    status, said = condition(thing, "NamesAccepted")
+    if status == "False":
+        return _not(f"has names that are not accepted{said and f' ({said})'}")
     status, said = condition(thing, "Established")
     if status == "True":
         return ready("is established")
