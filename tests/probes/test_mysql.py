@@ -466,6 +466,20 @@ def test_a_login_without_an_end_is_tried_ever_more_rarely(ask: Ask) -> None:
     assert [verdict.again for verdict in verdicts] == [1, 2, 4, 8, 16, 32, 60, 60]
 
 
+@pytest.mark.parametrize("user", ["", f"app:{PASSWORD}@"])
+def test_a_server_without_tls_is_asked_ever_more_rarely(ask: Ask, user: str) -> None:
+    """fault 58: each time a stranger's login is refused, which is a line in the server's log."""
+    refused = error(2, 1045, b"Access denied", b"#28000")
+    with Server(converse(greeting(), refused)) as server:
+        required = target(server, user, "#tls=require")
+        verdicts = [ask(required) for _ in range(7)]
+        taken = ask(target(server))
+        verdicts.append(ask(required))
+    assert {verdict.cause for verdict in verdicts} == {"tls-plaintext"}
+    assert taken.cause == "auth-refused"
+    assert [verdict.again for verdict in verdicts] == [1, 2, 4, 8, 16, 30, 30, 1]
+
+
 @pytest.mark.parametrize("text", ["mysql://db#alpn=h2", "mysql://db/?ssl-mode=REQUIERD"])
 def test_what_would_be_taken_for_granted(text: str) -> None:
     """What MySQL does not have is a mistake: it would get the address blocked, or be passed over."""
