@@ -60,7 +60,7 @@ def probe(target: Target, attempt: Attempt) -> Verdict:
 
             served = True
             plain = tls_mode(target) == "off"
-            raise faults.explain(refusal, connection.peer, plain) from refusal
+            raise faults.explain(refusal, connection.peer, plain=plain) from refusal
         except NotReady as error:
             cause = str(error.verdict.cause)
             if not served and cause.startswith("tls-"):
@@ -158,7 +158,13 @@ def _proven(target: Target, server: Conversation, attempt: Attempt) -> str:
         server.ask(f"SELECT 1 FROM {_quoted(table)} LIMIT 1")  # noqa: S608 it is quoted
         proven.append(f"lets {printable(table)} be read")
     if query:
-        if not server.has_row(query):
+        try:
+            found = server.has_row(query)
+        except Refusal as refusal:
+            from ..codecs.mysql import faults
+
+            raise faults.explain(refusal, server.peer, of_query=True) from refusal
+        if not found:
             raise blocked("missing-object", f"{server.peer} has no row for the query")
         proven.append("has a row for the query")
     # A server may let somebody in and answer nothing, whose password has expired for example.
