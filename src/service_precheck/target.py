@@ -311,6 +311,7 @@ class _Reader:
         self.harmless |= {option.name for option in table if not option.secret}
         self.secret |= {option.name for option in table if option.secret}
         self.harmless |= {f"?{parameter}" for parameter in scheme.query}
+        self.harmless |= {f"{x.name}:" for x in table if x.secret and x.kind.shape == "NAME: VALUE"}
         parts = self._place(raw, rest, scheme, bare)
         given = self._options(options, table, scheme)
         if len(self.mistakes) > before:

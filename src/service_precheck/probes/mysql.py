@@ -17,7 +17,7 @@ from __future__ import annotations
 from .. import net, stream
 from ..access import try_tls_files
 from ..codecs.mysql.login import LOGINS, Login, be_refused
-from ..codecs.mysql.options import OPTIONS, check, database, tls_mode
+from ..codecs.mysql.options import OPTIONS, QUERY, check, database, tls_mode
 from ..codecs.mysql.wire import Conversation, Refusal
 from ..errors import NotReady, blocked
 from ..model import Verdict, printable, ready
@@ -206,6 +206,7 @@ SCHEMES = (
             *("no-quorum", "no-such-database", "not-ready", "overloaded", "read-only"),
             *("replica-lag", "starting", "unsupported"),
         ),
+        query=QUERY,
         options=OPTIONS,
         port=3306,
         floor=0.1,
