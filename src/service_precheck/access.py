@@ -151,14 +151,16 @@ def tls_settings(target: Target, alpn: str = "") -> Settings:
 def without_tls(error: NotReady) -> NotReady:
     """An obstacle met in a handshake of TLS, with what to do where the port has none.
 
-    Many servers take the first bytes of TLS for a length that is too much, and close the connection.
+    Many servers take the first bytes of TLS for a length that is too much, and close the connection; some
+    wait for as much to come.
     """
     plainly = "without #tls, or another option of TLS, it is asked plainly"
     verdict = error.verdict
     if verdict.cause == "tls-plaintext":
         return NotReady(verdict.but(hint=plainly))
-    if verdict.cause == "closed-early" and not verdict.hint:
-        return NotReady(verdict.but(hint=f"a port without TLS closes the connection so: {plainly}"))
+    does = {"closed-early": "closes the connection so", "no-reply": "may stay silent so"}
+    if verdict.cause in does and not verdict.hint:
+        return NotReady(verdict.but(hint=f"a port without TLS {does[verdict.cause]}: {plainly}"))
     return error
 
 
