@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service_precheck import model
+from service_precheck import model, schemes
 from service_precheck.errors import OperatorError
 from service_precheck.target import parse, parse_all
 
@@ -107,6 +107,49 @@ def told(*texts: str) -> list[str]:
 def test_own_words_stay_whole(text: str, said: str) -> None:
     """Neither what is masked in a target, nor a secret that is like a word of ours, makes holes in them."""
     assert told(text) == [said]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "etcd://a:2379,b:2379/x#member=maybe",
+            ["'maybe' is neither true nor false", "a path or query, which says nothing to etcd"],
+        ),
+        (
+            "redis://h/abc#link=1",
+            ["'1' is neither true nor false", "the path is no number of a database"],
+        ),
+        ("mysql://u@h/a/b#galeria", ["did you mean #galera?", "'a/b' has a slash in it"]),
+        # Nothing of what may be missing for that mistake alone.
+        ("etcd://:pw@h#user=", ["it is empty"]),
+        ("etcd://u@h#password-env=", ["it is empty"]),
+        ("etcd://h#usr=a#password-file=/x", ["did you mean #user=...?"]),
+        ("mysql://h:99999/a/b#role=x", ["'99999' is no port", "'x' is none of primary, replica"]),
+    ],
+)
+def test_all_mistakes_are_told_together(text: str, said: list[str]) -> None:
+    """One of an option does not hide those of the rest, nor is anything untrue told of it."""
+    assert [words in one for words, one in zip(said, told(text), strict=True)] == [True] * len(said)
+
+
+@pytest.mark.parametrize("name", schemes.BUILT_IN)
+def test_an_option_that_cannot_be_read_is_one_mistake(name: str) -> None:
+    """It is neither told to be empty besides, nor missed by what belongs to it."""
+    scheme = schemes.load(name)
+    assert scheme is not None
+    bare = scheme.example.partition("#")[0]
+    try:
+        parse(bare)
+        without = []
+    except OperatorError as error:
+        without = [mistake.wrong for mistake in error.mistakes]
+    for option in scheme.options:
+        with pytest.raises(OperatorError) as caught:
+            parse(f"{bare}#{option.name}=%FF")
+        first, *others = (mistake.wrong for mistake in caught.value.mistakes)
+        assert first == "its percent-encoding is not UTF-8"
+        assert set(others) <= set(without)
 
 
 def test_own_words_of_a_variable() -> None:

@@ -59,7 +59,7 @@ ON_AUTH_REFUSED = Option(
     "wait",
 )
 # What is wrong with such a target, and what to do where a server wants more than the user.
-USER_ALONE = "a user without a password: #password-file=PATH"
+USER_ALONE = "a user without a password: #password-file=PATH or #password-env=NAME"
 
 
 def check_login(
@@ -77,7 +77,7 @@ def check_login(
     if passwords and not user and not password_alone:
         wrong.append(f"#{passwords[0]}= without a user: #user=NAME")
     if target.password and not user and not password_alone:
-        wrong.append("a password without a user")
+        wrong.append("a password without a user: #user=NAME")
     if user and not (passwords or target.password or user_alone):
         wrong.append(USER_ALONE)
     if not (user + target.password).isprintable():
