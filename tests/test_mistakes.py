@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service_precheck import model
+from service_precheck import model, schemes
 from service_precheck.errors import OperatorError
 from service_precheck.target import parse, parse_all
 
@@ -69,8 +69,37 @@ def told(*texts: str) -> list[str]:
         (
             "mysql://app:pw@db-0.shop/x?sslmode=require",
             (
-                "'mysql://app:***@db-0.shop/x?sslmode=***': ?sslmode= of a mode that there is not: "
+                "'mysql://app:***@db-0.shop/x?sslmode=require': ?sslmode= of a mode that there is not: "
                 "disabled, preferred, required, verify_ca, verify_identity; see the options of mysql://"
+            ),
+        ),
+        (
+            "elasticsearch://a#ssl",
+            "'#ssl': elasticsearch:// has no option 'ssl'; did you mean #tls?",
+        ),
+        (
+            "mysql://u:hunter22@h/db?charset=utf8#ssl=true",
+            "'#ssl=***': mysql:// has no option 'ssl'; did you mean #tls=...?",
+        ),
+        (
+            "mysql://u:hunter22@h/db?ssl-mode=VERIFY_FULL&x=y",
+            (
+                "'mysql://u:***@h/db?ssl-mode=VERIFY_FULL&x=***': ?ssl-mode= of a mode that there is not: "
+                "disabled, preferred, required, verify_ca, verify_identity; see the options of mysql://"
+            ),
+        ),
+        (
+            "grpc://a:1#metadata=X-Foo: hunter22",
+            (
+                "'grpc://a:1#metadata=X-Foo:***': #metadata=: 'X-Foo' is no name of metadata: a-z, 0-9 and "
+                "_-. are; #metadata=name: value; see the options of grpc://"
+            ),
+        ),
+        (
+            "http://a#header=X-Foo: a%0Ab",
+            (
+                "'http://a#header=X-Foo:***': #header=: the value of X-Foo holds a line break or another "
+                "control character; #header=Name: value; see the options of http://"
             ),
         ),
     ],
@@ -78,6 +107,49 @@ def told(*texts: str) -> list[str]:
 def test_own_words_stay_whole(text: str, said: str) -> None:
     """Neither what is masked in a target, nor a secret that is like a word of ours, makes holes in them."""
     assert told(text) == [said]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "etcd://a:2379,b:2379/x#member=maybe",
+            ["'maybe' is neither true nor false", "a path or query, which says nothing to etcd"],
+        ),
+        (
+            "redis://h/abc#link=1",
+            ["'1' is neither true nor false", "the path is no number of a database"],
+        ),
+        ("mysql://u@h/a/b#galeria", ["did you mean #galera?", "'a/b' has a slash in it"]),
+        # Nothing of what may be missing for that mistake alone.
+        ("etcd://:pw@h#user=", ["it is empty"]),
+        ("etcd://u@h#password-env=", ["it is empty"]),
+        ("etcd://h#usr=a#password-file=/x", ["did you mean #user=...?"]),
+        ("mysql://h:99999/a/b#role=x", ["'99999' is no port", "'x' is none of primary, replica"]),
+    ],
+)
+def test_all_mistakes_are_told_together(text: str, said: list[str]) -> None:
+    """One of an option does not hide those of the rest, nor is anything untrue told of it."""
+    assert [words in one for words, one in zip(said, told(text), strict=True)] == [True] * len(said)
+
+
+@pytest.mark.parametrize("name", schemes.BUILT_IN)
+def test_an_option_that_cannot_be_read_is_one_mistake(name: str) -> None:
+    """It is neither told to be empty besides, nor missed by what belongs to it."""
+    scheme = schemes.load(name)
+    assert scheme is not None
+    bare = scheme.example.partition("#")[0]
+    try:
+        parse(bare)
+        without = []
+    except OperatorError as error:
+        without = [mistake.wrong for mistake in error.mistakes]
+    for option in scheme.options:
+        with pytest.raises(OperatorError) as caught:
+            parse(f"{bare}#{option.name}=%FF")
+        first, *others = (mistake.wrong for mistake in caught.value.mistakes)
+        assert first == "its percent-encoding is not UTF-8"
+        assert set(others) <= set(without)
 
 
 def test_own_words_of_a_variable() -> None:
@@ -114,6 +186,11 @@ def test_own_words_of_a_variable() -> None:
         ("user:jdbc:mysql://hunter2@h", "hunter2"),
         ("redis://user:hunter2@a,b", "hunter2"),
         ("postgresql://user:hunter2@a,b/db?password=hunter2", "hunter2"),
+        # A field's value, also where its name was forgotten.
+        ("grpc://a:1#metadata=X-Foo: hunter2", "hunter2"),
+        ("grpc://a:1#metadata=Bearer hunter2:3", "hunter2"),
+        ("grpc://a:1#metadata=hunter2", "hunter2"),
+        ("any(http://a#header=X-Foo: b#header=Y hunter2: x, b)", "hunter2"),
     ],
 )
 def test_what_could_be_a_secret_stays_masked(text: str, secret: str) -> None:
@@ -138,13 +215,32 @@ def test_a_secret_of_another_target() -> None:
         ("grpc://h:1#insecure", "grpcs:// speaks TLS, and has #insecure"),
         ("http://h#server-name=x", "https:// speaks TLS, and has #server-name"),
         ("rediss://h#tls", "rediss:// always speaks TLS: leave it out"),
+        ("redis://h#ssl", "rediss:// speaks TLS"),
         ("a#tls=true", "known are: type, min"),
+        ("tcp://a:1#tls", "known are: each"),
     ],
 )
 def test_tls_has_a_scheme_of_its_own(text: str, right: str) -> None:
     """Where TLS is another scheme's, the option that is looked for here names that."""
     (said,) = told(text)
     assert f"; {right}" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("postgresql://u@h/postgres#database=x", "database"),
+        ("postgresql://u@h#dbname=x", "database"),
+        ("mysql://h#db=x", "database"),
+        ("redis://h#database=1", "database"),
+        ("rediss://h#db=1", "database"),
+        ("amqp://h#vhost=x", "vhost"),
+    ],
+)
+def test_what_stands_in_the_path(text: str, what: str) -> None:
+    """What a scheme has behind the host is not looked for among its options."""
+    (said,) = told(text)
+    assert f"; the {what} stands behind the host: /{what.upper()}" in said
 
 
 @pytest.mark.parametrize(

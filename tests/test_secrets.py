@@ -292,7 +292,7 @@ MALFORMED = [
     *("jdbc:mysql://h:{c}/db", "u:jdbc:mysql://{c}@h", "postgresql://u:{c}@a,b/x?y={c}#role=x"),
     *("http://{c}:{c}@web:99999/", "http://u:{c}@{c}:99999/{c}", "mysql://u:{c}@h/{c}/x"),
     *("redis://u:{c}@h#tls", "redis://h#ca={c}@x", "postgresql://u@h/x?sslrootcert={c}"),
-    *("mysql://u@h/x?sslmode={c}", "u:{c},b:1", "u:{c}@a,b:1"),
+    *("mysql://u@h/x/y?tls={c}", "u:{c},b:1", "u:{c}@a,b:1"),
     "http://user:{c}@" + "w" * 70_000,
     "http://web/?token={c}&x=" + "w" * 70_000,
     "any(" * 40 + "http://user:{c}@web",

@@ -59,7 +59,7 @@ ON_AUTH_REFUSED = Option(
     "wait",
 )
 # What is wrong with such a target, and what to do where a server wants more than the user.
-USER_ALONE = "a user without a password: #password-file=PATH"
+USER_ALONE = "a user without a password: #password-file=PATH or #password-env=NAME"
 
 
 def check_login(
@@ -77,7 +77,7 @@ def check_login(
     if passwords and not user and not password_alone:
         wrong.append(f"#{passwords[0]}= without a user: #user=NAME")
     if target.password and not user and not password_alone:
-        wrong.append("a password without a user")
+        wrong.append("a password without a user: #user=NAME")
     if user and not (passwords or target.password or user_alone):
         wrong.append(USER_ALONE)
     if not (user + target.password).isprintable():
@@ -151,14 +151,16 @@ def tls_settings(target: Target, alpn: str = "") -> Settings:
 def without_tls(error: NotReady) -> NotReady:
     """An obstacle met in a handshake of TLS, with what to do where the port has none.
 
-    Many servers take the first bytes of TLS for a length that is too much, and close the connection.
+    Many servers take the first bytes of TLS for a length that is too much, and close the connection; some
+    wait for as much to come.
     """
     plainly = "without #tls, or another option of TLS, it is asked plainly"
     verdict = error.verdict
     if verdict.cause == "tls-plaintext":
         return NotReady(verdict.but(hint=plainly))
-    if verdict.cause == "closed-early" and not verdict.hint:
-        return NotReady(verdict.but(hint=f"a port without TLS closes the connection so: {plainly}"))
+    does = {"closed-early": "closes the connection so", "no-reply": "may stay silent so"}
+    if verdict.cause in does and not verdict.hint:
+        return NotReady(verdict.but(hint=f"a port without TLS {does[verdict.cause]}: {plainly}"))
     return error
 
 

@@ -192,7 +192,7 @@ CAUSES = {
         "is enough that the service answers, ask less of it, for example only its port.",
     ),
     "auth-refused": Advice(
-        "The service is up, and refuses the login that was sent.",
+        "The service is up, and refuses the login that was sent, or wants a password where none was.",
         "Compare user and password with what the service has: a Secret that was changed on one side "
         "only is the usual reason; a final newline in the Secret is another. The user may not have "
         "been created yet. It is asked ever more rarely (1 s to 30 s), since accounts get locked, and "

@@ -20,7 +20,7 @@ _IN_ADDRESSES = frozenset("0123456789abcdefABCDEF:.[]")
 # With more options than that none is looked at for a slip: it takes time.
 _MOST_NEAR = 30
 # Flags that many schemes have, and people look for in the others.
-_FLAGS = ("tls", "insecure")
+_FLAGS = ("tls", "ssl", "insecure")
 # What Java puts before a scheme of ours.
 _JDBC = ("jdbc:mysql://", "jdbc:mariadb://", "jdbc:postgresql://")
 # Where the grammar takes a target apart.
@@ -32,7 +32,8 @@ _STAND_IN = "xx"
 
 def mask(text: str, harmless: Collection[str]) -> str:
     """`text` without what stands between the first colon and the last `@`, and without the value of
-    every option and every parameter of a query (`?NAME`) that is not known to be `harmless`."""
+    every option and every parameter of a query (`?NAME`) that is not known to be `harmless`; of a value
+    that has a name before its colon (`NAME:`) that name stays."""
     at = text.rfind("@")
     if at >= 0:
         colon = _colon(text)
@@ -50,7 +51,8 @@ def mask(text: str, harmless: Collection[str]) -> str:
         elif equals:
             # What is no word may be the rest of a value that held a `#`.
             word = name.replace("-", "")
-            shown.append(f"{name}=***" if word.isascii() and word.isalpha() else "***")
+            kept = _named(option) if f"{name}:" in harmless else f"{name}="
+            shown.append(f"{kept}***" if word.isascii() and word.isalpha() else "***")
         elif len(options) < _MOST_NEAR and is_near(option[:end], harmless):
             shown.append(f"{option[:end]}{_mask_front(option[end:], harmless)}")
         else:
@@ -68,6 +70,16 @@ def is_near(name: str, harmless: Collection[str]) -> bool:
 
     known = [one for one in harmless if not one.startswith("?")]
     return any(name in one for one in known) or bool(get_close_matches(name, known, 1, 0.8))
+
+
+def _named(option: str) -> str:
+    """What may be shown of `header=NAME: VALUE`: all before the value, if the name is one."""
+    name, equals, value = option.partition("=")
+    word, colon, _ = value.partition(":")
+    known = (
+        colon and len(word) < 40 and all(c.isascii() and (c.isalnum() or c in "-_.") for c in word)
+    )
+    return f"{name}={word}:" if known else f"{name}{equals}"
 
 
 def _colon(text: str, start: int = 0) -> int:

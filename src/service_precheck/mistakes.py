@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from .options import Option, Scheme
 
 _JDBC = "jdbc:"
+# What a scheme has in its path, and what else that is called.
+_BEHIND_HOST = {
+    **dict.fromkeys(("mysql", "postgresql", "redis", "rediss"), "database"),
+    **dict.fromkeys(("amqp", "amqps"), "vhost"),
+}
+_ALSO = {"db": "database", "dbname": "database", "ssl": "tls"}
 
 
 def no_scheme(name: str) -> str:
@@ -30,8 +36,11 @@ def no_scheme(name: str) -> str:
 
 def no_option(name: str, table: Sequence[Option], scheme: Scheme | None) -> str:
     """What to write instead of an option that a scheme, or a group (None), does not have."""
+    name = _ALSO.get(name, name)
     if scheme is not None and (elsewhere := _with_tls(name, scheme)):
         return elsewhere
+    if scheme is not None and name == _BEHIND_HOST.get(scheme.name):
+        return f"the {name} stands behind the host: /{name.upper()}"
     rows = {option.name: option for option in table}
     said = nearest(name, tuple(rows), "#{}=...")
     flags = (option.name for option in table if option.kind is FLAG)
@@ -48,7 +57,7 @@ def _with_tls(name: str, scheme: Scheme) -> str:
         assert other is not None
         if name == "tls" or other.option(name) is not None:
             return f"{secure}:// speaks TLS" + ("" if name == "tls" else f", and has #{name}")
-    if name == "tls" and scheme.name.removesuffix("s") in schemes.BUILT_IN:
+    if name == "tls" and scheme.name.endswith("s") and scheme.name[:-1] in schemes.BUILT_IN:
         return f"{scheme.name}:// always speaks TLS: leave it out"
     return ""
 

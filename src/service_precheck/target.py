@@ -311,14 +311,20 @@ class _Reader:
         self.harmless |= {option.name for option in table if not option.secret}
         self.secret |= {option.name for option in table if option.secret}
         self.harmless |= {f"?{parameter}" for parameter in scheme.query}
+        self.harmless |= {f"{x.name}:" for x in table if x.secret and x.kind.shape == "NAME: VALUE"}
         parts = self._place(raw, rest, scheme, bare)
+        placed = len(self.mistakes)
         given = self._options(options, table, scheme)
-        if len(self.mistakes) > before:
+        if placed > before:
             return None
         target = Target(scheme, given=given, bare=bare, **parts)  # type: ignore[arg-type]
         if scheme.check is not None:
+            # Of an option that could not be read, or that was meant, nothing can be said.
+            told = " ".join(f"{one[0]} {one[2]}" for one in self.mistakes[placed:])
+            unread = [f"#{option.name}" for option in table if f"#{option.name}" in told]
             for wrong in scheme.check(target):
-                self._wrong(raw, wrong, f"see the options of {scheme.name}://")
+                if not any(name in wrong for name in unread):
+                    self._wrong(raw, wrong, f"see the options of {scheme.name}://")
         if self.environment is not None:
             self._check_variables(target, self.environment)
         return None if len(self.mistakes) > before else target
@@ -518,7 +524,10 @@ class _Reader:
                 self._wrong(f"#{name}", f"{name} is given twice", "keep one of them")
                 continue
             shown = "***" if option.secret else encoded
+            before = len(self.mistakes)
             value = self._decoded(f"#{name}={shown}", encoded)
+            if len(self.mistakes) > before:
+                continue
             if not equals and option.kind.shape != "true|false":
                 self._wrong(f"#{name}", "the value is missing", f"#{name}={option.kind.shape}")
                 continue

@@ -189,7 +189,11 @@ def test_told_to_wait(pages: ScriptedHTTP, ask: Ask) -> None:
         ({"status": "yellow", "initializing_shards": 1}, "#status=green", "starting", "is yellow"),
         ({}, "#nodes=3", None, "3 nodes"),
         ({}, "#nodes=4", "too-few", "3 nodes, 4 nodes are expected"),
-        ({"number_of_nodes": "many", "active_shards": None}, "", None, "0 of 0 shards"),
+        ({"number_of_nodes": "many"}, "", "protocol", "tells no number for number_of_nodes"),
+        ({"active_shards": None}, "", "protocol", "tells no number for active_shards"),
+        ({"active_shards": -5}, "", "protocol", "tells no number for active_shards"),
+        ({"active_shards": 12.5}, "", "protocol", "tells no number for active_shards"),
+        ({"unassigned_shards": 1 << 31}, "", "protocol", "tells no number for unassigned_shards"),
     ],
 )
 def test_health(
@@ -198,6 +202,15 @@ def test_health(
     """The status that is asked for, and the number of nodes."""
     got, seen = ask_once(says(HEALTH | changes), ask, rest)
     assert (got, said in seen) == (cause, True), seen
+
+
+@pytest.mark.parametrize("number", ["9" * 39, "9" * 4300, "-" + "9" * 4300, "9" * 5000, "1e400"])
+def test_huge_numbers(number: str, ask: Ask) -> None:
+    """A number that counts no shards is `protocol`, however long, and no traceback (fault 67)."""
+    shards = f'"active_shards":{number},"initializing_shards":{number},"unassigned_shards":0'
+    raw = f'{{"cluster_name":"x","status":"yellow","number_of_nodes":1,{shards}}}'
+    cause, seen = ask_once(page(200, raw.encode()), ask)
+    assert (cause, "tells no number for active_shards" in seen) == ("protocol", True), seen
 
 
 def test_an_index_that_goes_meanwhile(pages: ScriptedHTTP, ask: Ask) -> None:
@@ -252,10 +265,10 @@ def test_mistakes(text: str, wrong: str) -> None:
     assert wrong in str(caught.value)
 
 
-SCALARS = st.none() | st.booleans() | st.integers() | st.text(max_size=20)
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
 NAMES = """blocks global 1 2 9 levels write description metadata indices a state close settings index
 read_only true status red yellow green error type reason cluster_name number_of_nodes active_shards
-timed_out"""
+initializing_shards unassigned_shards timed_out"""
 WORDS = st.sampled_from(NAMES.split())
 JSON = st.recursive(
     SCALARS | WORDS,

@@ -20,7 +20,7 @@ from service_precheck.codecs.mongodb.member import Member
 from service_precheck.codecs.mongodb.options import Wish
 from service_precheck.errors import NotReady, OperatorError
 from service_precheck.options import Target
-from tests.bed.sockets import Behaviour, Connection, Server, close, reset, say
+from tests.bed.sockets import Behaviour, Connection, Server, close, hang, reset, say
 from tests.probes.conftest import Ask
 
 NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8)
@@ -254,6 +254,22 @@ def test_tls_at_a_port_without(scheme: str, end: Behaviour, ask: Ask) -> None:
         verdict = ask(f"{scheme}://{server.address}#tls")
     assert verdict.cause == "closed-early"
     assert "a port without TLS closes the connection so: without #tls" in verdict.hint
+
+
+@pytest.mark.parametrize(
+    ("scheme", "hint"),
+    [
+        ("mongodb", "a port without TLS may stay silent so: without #tls"),
+        ("zookeeper", "a port without TLS may stay silent so: without #tls"),
+        ("etcd", "a member that has not joined its cluster accepts and is silent"),
+    ],
+)
+def test_tls_at_a_port_that_stays_silent(scheme: str, hint: str, ask: Ask) -> None:
+    """fault 3: a server that waits for the rest of what it takes the first bytes of TLS for."""
+    with Server(hang) as server:
+        verdict = ask(f"{scheme}://{server.address}#tls", 0.5)
+    assert verdict.cause == "no-reply"
+    assert hint in verdict.hint
 
 
 @pytest.mark.parametrize("scheme", ["mongodb", "etcd", "zookeeper"])

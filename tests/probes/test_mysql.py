@@ -402,16 +402,38 @@ def test_answers_a_query(ask: Ask, answer: bytes, cause: str | None) -> None:
 # What errors mean.
 
 
-@given(st.integers(0, 65_535), st.text(max_size=5), st.text(max_size=400))
-def test_errors(code: int, state: str, words: str) -> None:
+@given(st.integers(0, 65_535), st.text(max_size=5), st.text(max_size=400), st.booleans())
+def test_errors(code: int, state: str, words: str, of_query: bool) -> None:
     """Every error has a cause of the list and keeps the server's code and words; none is the login's
-    that is not."""
+    that is not, and none of a query is strange."""
     refusal = Refusal(code, state, words)
-    verdict = explain(refusal, "10.0.0.9:3306").verdict
+    verdict = explain(refusal, "10.0.0.9:3306", of_query=of_query).verdict
     assert verdict.cause in CAUSES
+    assert not (of_query and verdict.cause == "protocol")
     assert f"10.0.0.9:3306 says {code} " in verdict.seen
     assert verdict.final == (verdict.cause == "failed")
-    assert not of_login(refusal) or verdict.cause in ("auth-refused", "unsupported", "forbidden")
+    if of_login(refusal) and not of_query:
+        assert verdict.cause in ("auth-refused", "unsupported", "forbidden")
+
+
+@pytest.mark.parametrize(
+    ("code", "state", "cause"),
+    [
+        (1055, "42000", "failed"),
+        (1066, "42000", "failed"),
+        (1247, "42S22", "failed"),
+        (1222, "21000", "failed"),
+        (1630, "42000", "missing-object"),
+        (4091, "42S02", "missing-object"),
+        (1213, "40001", "not-ready"),
+        (1690, "22003", "not-ready"),
+        (9001, "HY000", "not-ready"),
+        (9001, "", "not-ready"),
+    ],
+)
+def test_errors_of_a_query(code: int, state: str, cause: str) -> None:
+    """A query that no time mends is `failed`; all else that is wrong with it may have been of its time."""
+    assert explain(Refusal(code, state, "No."), "db:1", of_query=True).verdict.cause == cause
 
 
 def test_an_unknown_refusal_of_a_login() -> None:
@@ -464,6 +486,20 @@ def test_a_login_without_an_end_is_tried_ever_more_rarely(ask: Ask) -> None:
         verdicts = [ask(target, timeout=0.05) for _ in range(8)]
     assert {verdict.cause for verdict in verdicts} == {"no-reply"}
     assert [verdict.again for verdict in verdicts] == [1, 2, 4, 8, 16, 32, 60, 60]
+
+
+@pytest.mark.parametrize("user", ["", f"app:{PASSWORD}@"])
+def test_a_server_without_tls_is_asked_ever_more_rarely(ask: Ask, user: str) -> None:
+    """fault 58: each time a stranger's login is refused, which is a line in the server's log."""
+    refused = error(2, 1045, b"Access denied", b"#28000")
+    with Server(converse(greeting(), refused)) as server:
+        required = target(server, user, "#tls=require")
+        verdicts = [ask(required) for _ in range(7)]
+        taken = ask(target(server))
+        verdicts.append(ask(required))
+    assert {verdict.cause for verdict in verdicts} == {"tls-plaintext"}
+    assert taken.cause == "auth-refused"
+    assert [verdict.again for verdict in verdicts] == [1, 2, 4, 8, 16, 30, 30, 1]
 
 
 @pytest.mark.parametrize("text", ["mysql://db#alpn=h2", "mysql://db/?ssl-mode=REQUIERD"])

@@ -202,9 +202,35 @@ def test_query(ask: Ask, db: MariaDB) -> None:
     asked = f"{of}#query=SELECT 1 FROM migrations WHERE version = 43"
     refused(ask(asked), "missing-object", "no row for the query")
     refused(ask(f"{of}#query=SELECT later FROM migrations"), "missing-object", "1054")
-    wrong = ask(f"{of}#query=SELECT FROM WHERE")
-    refused(wrong, "failed", "1064")
-    assert wrong.final
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "code", "hint"),
+    [
+        ("/shop", "SELECT FROM WHERE", "1064", ""),
+        ("", "SELECT 1 FROM migrations", "1046", "behind the host: /DATABASE"),
+        ("/shop", "SELECT version FROM migrations a JOIN migrations b", "1052", ""),
+        ("/shop", "SELECT 1 WHERE 1 = (SELECT version FROM migrations LIMIT 2)", "1242", ""),
+        ("/shop", "SELECT (SELECT 1, 2)", "1241", ""),
+        ("/shop", "SELECT 1 FROM migrations WHERE COUNT(*) > 1", "1111", ""),
+        ("/shop", "SELECT 1 FROM migrations a JOIN migrations a", "1066", ""),
+    ],
+)
+def test_a_query_that_no_time_mends(
+    ask: Ask, db: MariaDB, path: str, query: str, code: str, hint: str
+) -> None:
+    """A query that cannot be answered as it is written ends the gate."""
+    verdict = ask(f"mysql://app:geheim-17@{db.place}{path}#query={query}")
+    refused(verdict, "failed", f"says {code} ", hint)
+    assert verdict.final
+    assert not driver(db, query, database=path[1:] or None)
+
+
+def test_a_table_as_a_query(ask: Ask, maria: MariaDB, mysql: MySQL) -> None:
+    """TABLE is a query to MySQL, and none to MariaDB."""
+    query = "mysql://app:geheim-17@{}/shop#query=TABLE migrations"
+    assert ask(query.format(mysql.place)).ready
+    refused(ask(query.format(maria.place)), "failed", "1064")
 
 
 @pytest.mark.parametrize(

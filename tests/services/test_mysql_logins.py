@@ -330,5 +330,6 @@ def test_no_tls_to_be_had(ask: Ask, maria: MariaDB) -> None:
             verdict = ask(f"mysql://{target}#tls=require")
             assert verdict.cause == "tls-plaintext"
             assert verdict.seen == f"{bare.place} offers no TLS"
+            assert verdict.again is not None
             assert ask(f"mysql://{target}?ssl-mode=REQUIRED").cause == "tls-plaintext"
             assert ask(f"mysql://{target}").ready

@@ -170,6 +170,7 @@ QUERIES = {
     "SELECT pg_read_file('/etc/passwd')": ("forbidden", "42501", False),
     "SELECT FROM WHERE": ("failed", "42601", True),
     "SELECT 1; SELECT 2": ("failed", "42601", True),
+    "SELECT (SELECT 1 UNION SELECT 2)": ("failed", "21000", True),
     "SELECT 1 AS id INTO made": ("failed", "25006", True),
     "WITH made AS (DELETE FROM counted RETURNING *) SELECT * FROM made": ("failed", "25006", True),
     "SELECT nextval('counter')": ("failed", "25006", True),

@@ -118,13 +118,18 @@ def test_too_many_rounds(server: PostgreSQL, ask: Ask) -> None:
 
 
 @pytest.mark.parametrize("name", ["app", "odd", "old", "clear"])
-def test_password_is_missing(server: PostgreSQL, ask: Ask, name: str) -> None:
-    """A user without a password is told that one is asked for, and the log says nothing of it."""
+def test_password_is_missing(
+    server: PostgreSQL, ask: Ask, gate: Callable[..., Gate], name: str
+) -> None:
+    """fault 60: a user without a password is refused, is told that one is asked for, and ends the gate if
+    asked to; the log says nothing of it."""
     since = len(server.log)
-    verdict = ask(f"postgresql://{name}@{server.address}/postgres")
-    assert verdict.cause == "auth-required"
+    target = f"postgresql://{name}@{server.address}/postgres"
+    verdict = ask(target)
+    assert verdict.cause == "auth-refused"
     assert f"asks {name} for a password" in verdict.seen
     assert verdict.hint == USER_ALONE
+    assert gate(f"{target}#on-auth-refused=fail").wait().status == 1
     assert server.logged(since) == ""
 
 

@@ -12,6 +12,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+# No counter has more digits than 128 bits. What is longer is a float, infinite if need be: CPython refuses
+# to write an integer of more than 4300 digits.
+_MOST_DIGITS = 40
+
+
+def _number(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
+
+
 class _Rules:
     """What the scanner wants to be told."""
 
@@ -19,7 +28,7 @@ class _Rules:
     object_hook = None
     object_pairs_hook = None
     parse_float = float
-    parse_int = int
+    parse_int: Callable[[str], int | float] = _number
     parse_constant: Callable[[str], float] = float
 
 

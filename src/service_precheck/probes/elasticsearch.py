@@ -154,7 +154,8 @@ SCHEMES = (
         not_proves="that a search or a write succeeds; with `writable`, more than that no "
         "block is set on the cluster and on each `index`",
         example="elasticsearch://search.logs#index=orders#status=green#nodes=3",
-        cost="two requests that no shard answers",
+        cost="one request that no shard answers, another for each `index` or for `writable`, "
+        "and one ahead of a login in plain text",
         logins=("Basic", "ApiKey", "Bearer", "client certificate"),
         causes=(
             "auth-refused",

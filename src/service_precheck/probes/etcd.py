@@ -78,6 +78,9 @@ def _serving(target: Target, host: str, port: int, attempt: Attempt) -> tuple[Me
         except NotReady as error:
             if not secure:
                 raise
+            if error.verdict.cause == "no-reply":
+                hint = error.verdict.hint or _hint(target, secure)
+                raise NotReady(error.verdict.but(hint=hint)) from error
             raise without_tls(error) from error
         with etcd.Member(channel, attempt.deadline) as member:
             login = _log_in(target, member)

@@ -8,7 +8,8 @@ A connection that leaves before its login is counted against the client's addres
 `max_connect_errors`. So none does: without a user the login of `service-precheck`, without a
 password, is let be refused, which proves that logins are served and is counted against nobody. A server
 that does not greet is not left either: the next attempt waits on, on the same connection. One that falls
-silent in the middle of a login is left, after 1, 2, 4 seconds and so on.
+silent in the middle of a login is left, and one whose TLS is no good refuses a stranger's login: both are
+asked again after 1, 2, 4 seconds and so on.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 from .. import net, stream
 from ..access import try_tls_files
 from ..codecs.mysql.login import LOGINS, Login, be_refused
-from ..codecs.mysql.options import OPTIONS, check, database, tls_mode
+from ..codecs.mysql.options import OPTIONS, QUERY, check, database, tls_mode
 from ..codecs.mysql.wire import Conversation, Refusal
 from ..errors import NotReady, blocked
 from ..model import Verdict, printable, ready
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
 
 # How often a server was given up on in the middle of a login, since the last one that came to its end.
 _given_up: dict[tuple[str, int | None], int] = {}
-# Seconds until such a login is tried again, at the most: a hundred of them take an hour and a half.
-MOST_SELDOM = 60.0
+# Seconds until such a login is tried again, at the most. Left by us it is counted: a hundred of them take an
+# hour and a half. Refused for want of TLS it is a line in the server's log.
+MOST_SELDOM, MOST_REFUSED = 60.0, 30.0
 # Seconds that a server has to say that it took too long, before we go.
 SPARE = 0.25
 
@@ -58,23 +60,26 @@ def probe(target: Target, attempt: Attempt) -> Verdict:
 
             served = True
             plain = tls_mode(target) == "off"
-            raise faults.explain(refusal, connection.peer, plain) from refusal
+            raise faults.explain(refusal, connection.peer, plain=plain) from refusal
         except NotReady as error:
-            if served or error.verdict.cause != "no-reply":
+            cause = str(error.verdict.cause)
+            if not served and cause.startswith("tls-"):
+                raise _seldom(target, error, MOST_REFUSED) from error
+            if served or cause != "no-reply":
                 raise
-            raise (
-                _seldom(target, error) if connection.heard else connection.keep(error)
-            ) from error
+            if not connection.heard:
+                raise connection.keep(error) from error
+            raise _seldom(target, error, MOST_SELDOM) from error
         finally:
             if served:
                 _given_up.pop((target.host, target.port), None)
 
 
-def _seldom(target: Target, error: NotReady) -> NotReady:
+def _seldom(target: Target, error: NotReady, most: float) -> NotReady:
     """The same obstacle, met in the middle of a login, which is to be tried ever more rarely."""
     where = target.host, target.port
     times = _given_up[where] = _given_up.get(where, 0) + 1
-    return NotReady(error.verdict.but(again=min(MOST_SELDOM, 2.0 ** min(times - 1, 10))))
+    return NotReady(error.verdict.but(again=min(most, 2.0 ** min(times - 1, 10))))
 
 
 def _connect(target: Target, attempt: Attempt) -> Stream:
@@ -153,7 +158,13 @@ def _proven(target: Target, server: Conversation, attempt: Attempt) -> str:
         server.ask(f"SELECT 1 FROM {_quoted(table)} LIMIT 1")  # noqa: S608 it is quoted
         proven.append(f"lets {printable(table)} be read")
     if query:
-        if not server.has_row(query):
+        try:
+            found = server.has_row(query)
+        except Refusal as refusal:
+            from ..codecs.mysql import faults
+
+            raise faults.explain(refusal, server.peer, of_query=True) from refusal
+        if not found:
             raise blocked("missing-object", f"{server.peer} has no row for the query")
         proven.append("has a row for the query")
     # A server may let somebody in and answer nothing, whose password has expired for example.
@@ -195,6 +206,7 @@ SCHEMES = (
             *("no-quorum", "no-such-database", "not-ready", "overloaded", "read-only"),
             *("replica-lag", "starting", "unsupported"),
         ),
+        query=QUERY,
         options=OPTIONS,
         port=3306,
         floor=0.1,

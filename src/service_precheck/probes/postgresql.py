@@ -149,7 +149,6 @@ SCHEMES = (
             "read-only",
             "replica-lag",
             "overloaded",
-            "auth-required",
             "auth-refused",
             "no-such-database",
             "missing-object",

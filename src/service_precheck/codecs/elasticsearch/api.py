@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ..http1 import Place
 
 MOST, MOST_STATE = 65_536, 1 << 20
+# Shards and nodes are counted in 32 bits, with a sign.
+MOST_COUNTED = 1 << 31
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~*")
 Json = dict[str, object]
 
@@ -108,10 +110,12 @@ def objects(value: object, *names: str) -> Json:
     return value if isinstance(value, dict) else {}
 
 
-def count(answer: Json, name: str) -> int:
-    """A number of an answer, 0 where there is none."""
-    value = answer.get(name)
-    return value if isinstance(value, int) else 0
+def count(answer: Json, name: str, peer: str) -> int:
+    """A number of an answer, 0 where there is none. Raises `protocol` where it counts nothing."""
+    value = answer.get(name, 0)
+    if isinstance(value, int) and 0 <= value < MOST_COUNTED:
+        return value
+    raise blocked("protocol", f"{peer} tells no number for {name}: no Elasticsearch?")
 
 
 def text(answer: Json, name: str) -> str:

@@ -54,7 +54,7 @@ def unblocked(target: Target, state: Json, name: str, peer: str) -> str:
 
 
 def judged(target: Target, health: Json, peer: str) -> str:
-    """What health says, for people. Raises `starting`, `not-ready`, `too-few`, `missing-object`."""
+    """What health says, for people. Raises `starting`, `not-ready`, `too-few`, `missing-object`, `protocol`."""
     status = health.get("status")
     if status not in ("green", "yellow", "red"):
         raise blocked("protocol", f"{peer} tells no status of a cluster: no Elasticsearch?")
@@ -62,9 +62,11 @@ def judged(target: Target, health: Json, peer: str) -> str:
     what = f"the cluster {printable(text(health, 'cluster_name'), 60)}"
     if names:
         what = f"the index {names[0]}" if len(names) == 1 else f"each of {', '.join(names)}"
-    active, coming = count(health, "active_shards"), count(health, "initializing_shards")
-    shards = active + coming + count(health, "unassigned_shards")
-    nodes = count(health, "number_of_nodes")
+    active, coming, unassigned = (
+        count(health, f"{name}_shards", peer) for name in ("active", "initializing", "unassigned")
+    )
+    shards = active + coming + unassigned
+    nodes = count(health, "number_of_nodes", peer)
     said = f"{peer}: {what} is {status}, {active} of {shards} shards active, "
     said += "1 node" if nodes == 1 else f"{nodes} nodes"
     if names and health.get("timed_out") is True and not shards:

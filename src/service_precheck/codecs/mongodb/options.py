@@ -130,7 +130,7 @@ def _check_mechanism(wish: Wish) -> list[str]:
         return [f"{why}; without a login it is asked what it tells anybody"]
     wrong = []
     if wish.mechanism and not wish.user:
-        wrong.append("?authMechanism= without a user")
+        wrong.append("?authMechanism= without a user: #user=NAME")
     if wish.mechanism == "PLAIN" and not wish.tls:
         wrong.append("?authMechanism=PLAIN shows the password to the network: #tls")
     return wrong

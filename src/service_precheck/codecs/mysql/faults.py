@@ -44,13 +44,15 @@ _CAUSES = {
     1143: "forbidden",
     1227: "forbidden",
     1370: "forbidden",
-    # What is named is not there: a database, a table, a column, a function.
+    # What is named is not there: a database, a table, a column, a function, a sequence.
     1049: "no-such-database",
     1051: "missing-object",
     1054: "missing-object",
     1109: "missing-object",
     1146: "missing-object",
     1305: "missing-object",
+    1630: "missing-object",
+    4091: "missing-object",
     # A table without its file, one of an engine that is not loaded, a view of what is gone.
     1017: "not-ready",
     1194: "not-ready",
@@ -68,13 +70,22 @@ _CAUSES = {
     1205: "no-reply",
     1969: "no-reply",
     3024: "no-reply",
-    # The query would write, or is none.
+    # The query would write, or is none that a server takes: it names no database, has a column that is
+    # ambiguous, groups or joins what it cannot.
     1792: "failed",
+    1046: "failed",
+    1052: "failed",
     1064: "failed",
+    1111: "failed",
+    1221: "failed",
 }
+# Classes of SQLSTATE, for what is not above and is about the user's own query. No time mends what cannot be
+# read; anything else may have been of its time.
+_OF_QUERY = {"21": "failed", "3D": "failed", "42": "failed"}
 _HINTS = {
     1040: "its max_connections are used up",
     1044: "GRANT SELECT ON the database TO the user; without rights it says so too where there is none",
+    1046: "the database stands behind the host: /DATABASE",
     1047: "#galera says how it stands in its cluster",
     1053: "it is going down",
     1129: "FLUSH HOSTS (MariaDB) or TRUNCATE TABLE performance_schema.host_cache (MySQL) lets the address in "
@@ -99,12 +110,16 @@ def of_login(refusal: Refusal) -> bool:
     return (known or _by_state(refusal)) in (REFUSED, "unsupported") or refusal.code == NEEDS_TLS
 
 
-def explain(refusal: Refusal, peer: str, plain: bool = False) -> NotReady:
+def explain(
+    refusal: Refusal, peer: str, *, plain: bool = False, of_query: bool = False
+) -> NotReady:
     """The exception for a server's error; `protocol` for one that we do not know.
 
-    `plain` says that TLS was left out on request, which an account may ask for.
+    `plain` says that TLS was left out on request, which an account may ask for; `of_query` that it is
+    about the user's own query, and not about what we asked.
     """
-    cause = _CAUSES.get(refusal.code) or _by_state(refusal)
+    other = _OF_QUERY.get(refusal.state[:2], "not-ready") if of_query else _by_state(refusal)
+    cause = _CAUSES.get(refusal.code, other)
     hint = _HINTS.get(refusal.code, "")
     if plain and refusal.code == 1045:
         hint = "the account may ask for TLS, which is left out here"

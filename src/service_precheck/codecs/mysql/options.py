@@ -17,7 +17,7 @@ from ...options import DURATION, FLAG, PATH, TEXT, Kind, Option, Target, Wrong, 
 
 _READS = ("select", "show", "with", "table", "values", "(")
 # `ssl-mode` of MySQL's own URIs, and other spellings of it, by what we call it.
-_SSL_MODES = ("ssl-mode", "sslmode", "ssl_mode")
+QUERY = ("ssl-mode", "sslmode", "ssl_mode")
 _MODES = {
     "disabled": "off",
     "preferred": "prefer",
@@ -71,7 +71,7 @@ def tls_mode(target: Target) -> str:
         return target.text("tls")
     for pair in target.query.split("&"):
         key, _, value = pair.partition("=")
-        if key.lower() in _SSL_MODES:
+        if key.lower() in QUERY:
             return _MODES.get(value.lower(), "prefer")
     return "off" if target.text("unix-socket") else "prefer"
 
@@ -88,7 +88,7 @@ def check(target: Target) -> tuple[str, ...]:
         wrong.append("#alpn=: MySQL's TLS names no protocol; leave it out")
     for pair in target.query.split("&"):
         key, _, value = pair.partition("=")
-        if key.lower() in _SSL_MODES and value.lower() not in _MODES:
+        if key.lower() in QUERY and value.lower() not in _MODES:
             wrong.append(f"?{key}= of a mode that there is not: {', '.join(sorted(_MODES))}")
     if "/" in name:
         wrong.append(f"the path names a database, and {name!r} has a slash in it")

@@ -28,6 +28,7 @@ _CAUSES = {
     "42883": "missing-object",
     "3F000": "missing-object",
     # What no time mends: a question that cannot be read, or that writes.
+    "21": "failed",
     "42": "failed",
     "25006": "failed",
     "0A": "unsupported",

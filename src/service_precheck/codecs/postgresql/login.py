@@ -48,8 +48,8 @@ def log_in(talk: Conversation, target: Target, user: str, private: bool) -> None
 
     `private` says that a password may be sent in clear text: there is TLS, which keeps it from who
     listens (from who answers in the server's place only with a checked certificate), or a Unix socket,
-    or TLS was left out on request. Raises ServerError and NotReady: `auth-required`, `auth-refused`,
-    `unsupported`, `protocol`, `local`.
+    or TLS was left out on request. Raises ServerError and NotReady: `auth-refused`, `unsupported`,
+    `protocol`, `local`.
     """
     method, rest = asked_for(talk)
     if method != OK:
@@ -71,8 +71,8 @@ def _prove(
     secret = credentials.password(target)
     if not secret:
         words = _SCRAM if method == SASL else words
-        seen = f"{peer} asks {user} for a password ({words})"
-        raise blocked("auth-required", seen, USER_ALONE)
+        seen = f"{peer} asks {user} for a password ({words}), none was given"
+        raise blocked("auth-refused", seen, USER_ALONE)
     if method == PASSWORD and not private:
         hint = "#tls=require protects it; #tls=off sends it as it is, for anyone on the way to read"
         raise blocked(
