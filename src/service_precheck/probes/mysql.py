@@ -79,7 +79,7 @@ def _seldom(target: Target, error: NotReady) -> NotReady:
 
 def _connect(target: Target, attempt: Attempt) -> Stream:
     kept = attempt.kept
-    if kept is not None:
+    if isinstance(kept, stream.Stream):
         try:
             kept.resumed(attempt).settle(0.0)
             return kept
