@@ -255,7 +255,10 @@ def test_services(python: str, recording: Recording) -> None:
     ("arguments", "more"),
     [
         (("file:///etc/passwd",), {"probes.file", "report.plain"}),
-        (("exec:///bin/true",), {"probes.exec", "report.plain"}),
+        (
+            ("exec:///bin/true",),
+            {"probes.exec", "codecs", "codecs.command", "report.plain"},
+        ),
         (("-q", "localhost"), {"probes.dns", "report.plain"}),
         (("any(localhost, 127.0.0.1:1)",), {"probes.dns", "probes.tcp", "report.plain"}),
         (("--output", "json", "localhost"), {"probes.dns", "report.jsonlines"}),

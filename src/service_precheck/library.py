@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import atexit
 
-from . import net
+from . import net, signals
 from .errors import Mistake, OperatorError, PrecheckError
 from .gate import Gate, Settings
 from .model import Verdict
@@ -172,11 +172,13 @@ def _tree(targets: tuple[str, ...]) -> Group:
 
 
 def _end_threads() -> None:
-    """Give the threads of a call that has just ended the moment they need, before the interpreter ends.
+    """Kill the commands that still run, and give the threads of a call that has just ended the moment they
+    need, before the interpreter ends.
 
     A thread that used OpenSSL frees what it had of it when it ends, and so does the end of the process:
     both at once would be the end of neither ("double free").
     """
+    signals.kill_children()
     until = net.monotonic() + FAREWELL
     while _threads_left() and net.monotonic() < until:
         net.sleep(0.001)
@@ -194,6 +196,8 @@ def _threads_left() -> bool:
 
 
 atexit.register(_end_threads)
+# What a fork of its caller finds there is not its own.
+os.register_at_fork(after_in_child=signals.children.clear)
 
 
 class _Silent:

@@ -12,7 +12,7 @@ from .net import stamp
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .options import Target
-    from .stream import Stream
+    from .stream import Kept
     from .tree import Group
 
 
@@ -67,8 +67,8 @@ class Leaf:
         self.good = 0
         self.refusals = 0
         self.credentials: object = None
-        # A connection that an attempt left to the next.
-        self.kept: Stream | None = None
+        # What an attempt left to the next.
+        self.kept: Kept | None = None
         self.running = False
         # It is watched: what it gives is told as it comes.
         self.standing = False

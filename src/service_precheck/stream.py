@@ -18,11 +18,18 @@ from .net import os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Self
+    from typing import Protocol, Self
 
     from .dns import Names
     from .dns.resolver import Resolver
     from .tls import Channel, Session, Settings
+
+    class Kept(Protocol):
+        """What goes on when an attempt has ended, until it is closed."""
+
+        def close(self) -> None:
+            """No attempt comes for it any more."""
+
 
 # RFC 8305 section 5: the next address is tried when the one before has not answered for this long.
 NEXT_ADDRESS = 0.25
@@ -49,8 +56,8 @@ class Attempt:
     the gate is still awaited, so that a look which costs time would hold the gate up: ask it only when
     the target is all but ready. `names` has the resolver. `called_off()` tells whether nobody waits any
     more for what stands (`Scheme.watch`). `several` says that the target names several hosts: each is then
-    told by its name, too. `kept` is a connection that the attempt before left to this one, or that this
-    one leaves to the next (`Stream.keep`).
+    told by its name, too. `kept` is what the attempt before left to this one, or this one leaves to the
+    next: a connection (`Stream.keep`), or its place among those who wait for a login.
     """
 
     __slots__ = ("alone", "called_off", "deadline", "kept", "names", "several", "started")
@@ -64,13 +71,12 @@ class Attempt:
         self.alone = alone
         self.several = False
         self.called_off: Callable[[], bool] | None = None
-        self.kept: Stream | None = None
+        self.kept: Kept | None = None
 
-    def anew(self) -> Attempt:
+    def renew(self) -> None:
         """As much time again, from now: for what stands, and begins its conversation anew."""
-        again = Attempt(net.monotonic() + self.deadline - self.started, self.names, self.alone)
-        again.called_off, again.several = self.called_off, self.several
-        return again
+        now = net.monotonic()
+        self.started, self.deadline = now, now + self.deadline - self.started
 
     def part(self, left: int) -> Attempt:
         """The next of `left` pieces of this attempt, each with its share of the time that remains."""

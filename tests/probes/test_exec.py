@@ -236,7 +236,7 @@ def test_too_few_descriptors_are_ours(ask: Ask) -> None:
 
 def test_without_pidfd_it_works_the_same(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     """On kernels that cannot give a descriptor for a process the end is looked for instead."""
-    from service_precheck.probes import exec as probe
+    from service_precheck.codecs import command as program
 
     class Without:
         """The functions of the system, less one."""
@@ -246,7 +246,7 @@ def test_without_pidfd_it_works_the_same(ask: Ask, monkeypatch: pytest.MonkeyPat
                 raise AttributeError(name)
             return getattr(os, name)
 
-    monkeypatch.setattr(probe, "os", Without())
+    monkeypatch.setattr(program, "os", Without())
     assert ask(shell("sleep 0.1; echo fine; exit 7")).seen.endswith("exit status 7: fine")
     assert ask(shell("exec >&- 2>&-; sleep 0.1; exit 8")).seen.endswith("exit status 8")
     assert ask(command("/bin/sleep", "100"), timeout=0.3).cause == "no-reply"

@@ -5,8 +5,12 @@ objects are judged, kubeconfig files, and mistakes. The real one is asked in `te
 from __future__ import annotations
 
 import base64
+import contextlib
+import datetime
 import json
+import os
 import queue
+import signal
 import ssl
 import sys
 import threading
@@ -21,8 +25,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service_precheck import library, net, stream
-from service_precheck.codecs.kube import access, discovery, fields, rules
+from service_precheck import library, net, signals, stream
+from service_precheck.codecs.kube import access, discovery, fields, plugin, rules
 from service_precheck.codecs.kube.kinds import Kind, built_in, names
 from service_precheck.codecs.kube.selector import read_selector
 from service_precheck.dns import Names
@@ -32,7 +36,7 @@ from service_precheck.options import Target
 from service_precheck.probes import kube
 from service_precheck.stream import Attempt
 from service_precheck.target import parse
-from tests.bed.process import Gate, own_threads
+from tests.bed.process import TOOLBOX, Gate, need_root, own_threads
 from tests.bed.sockets import Server, answer, close, hang, say
 from tests.bed.tls import Authority
 from tests.probes.conftest import Ask
@@ -76,6 +80,9 @@ class ApiServer:
         self.paths: dict[str, Answer] = {}
         self.asked: list[str] = []
         self.tokens: list[str] = []
+        # The subjects of the certificates that were shown, and the names that were asked for in TLS.
+        self.shown: list[object] = []
+        self.names: list[str | None] = []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -90,6 +97,7 @@ class ApiServer:
         self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.server.daemon_threads = True
         if tls is not None:
+            tls.sni_callback = lambda _channel, name, _context: self.names.append(name)
             self.server.socket = tls.wrap_socket(self.server.socket, server_side=True)
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
@@ -97,6 +105,8 @@ class ApiServer:
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         self.asked.append(handler.path)
         self.tokens.append(handler.headers.get("Authorization", ""))
+        if isinstance(handler.connection, ssl.SSLSocket):
+            self.shown.append((handler.connection.getpeercert() or {}).get("subject"))
         if handler.path in self.paths:
             self.send(handler, self.paths[handler.path])
         elif "watch=true" in handler.path:
@@ -143,15 +153,18 @@ def api() -> Iterator[ApiServer]:
         yield made
 
 
-def kubeconfig(folder: Path, server: str, **user: object) -> Path:
+def kubeconfig(
+    folder: Path, server: str, cluster: Object | None = None, context: str = "x", **user: object
+) -> Path:
+    """A file whose contexts x and y log in as `user`; a new one in place of the last."""
     path = folder / "config"
     document = {
-        "current-context": "x",
+        "current-context": context,
         "contexts": [
             {"name": "x", "context": {"cluster": "c", "user": "u", "namespace": "shop"}},
             {"name": "y", "context": {"cluster": "c", "user": "u", "namespace": "other"}},
         ],
-        "clusters": [{"name": "c", "cluster": {"server": server}}],
+        "clusters": [{"name": "c", "cluster": {"server": server, **(cluster or {})}}],
         "users": [{"name": "u", "user": user}],
     }
     path.write_text(json.dumps(document))
@@ -177,6 +190,7 @@ def _brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kube, "LEAST", 0.0)
     monkeypatch.setattr(discovery, "_found", {})
     monkeypatch.setattr(discovery, "_missing", {})
+    monkeypatch.setattr(plugin, "_known", {})
 
 
 def test_a_watch_goes_on_from_its_bookmark(api: ApiServer, config: Path) -> None:
@@ -418,7 +432,9 @@ def test_a_custom_kind_is_discovered_once(api: ApiServer, config: Path) -> None:
         verdict = next(watching(f"kube://{word}.example.org/one#kubeconfig={config}"))
         assert verdict.seen == "gadget one in shop has no status yet"
     gadgets["namespaced"] = False
-    discovery.forget("gadget.example.org", access.Access("127.0.0.1", api.port, "", None, str))
+    discovery.forget(
+        "gadget.example.org", access.Access("127.0.0.1", api.port, "", None, lambda _: "")
+    )
     with pytest.raises(NotReady) as told:
         next(watching(f"kube://shop/gadget.example.org/one#kubeconfig={config}"))
     assert "a gadget stands in no namespace" in told.value.verdict.seen
@@ -1246,26 +1262,28 @@ def test_a_missing_file_of_several_is_passed_over(
     assert ask(f"kube://cm/a#kubeconfig={missing}").cause == "local"
 
 
-def test_a_plugin_gives_the_token(api: ApiServer, tmp_path: Path, ask: Ask) -> None:
-    """An exec plugin is run once an attempt, told the version, and what it prints is the token."""
-    plugin = tmp_path / "plugin"
-    plugin.write_text(
-        f"#!{sys.executable}\nimport json, os, sys\n"
-        "asked = json.loads(os.environ['KUBERNETES_EXEC_INFO'])\n"
-        "print(json.dumps({'status': {'token': sys.argv[1] + asked['kind'] + os.environ['X']}}))\n"
-    )
-    plugin.chmod(0o755)
-    spec = {"command": "./plugin", "args": ["for-"], "env": [{"name": "X", "value": "-x"}]}
-    config = kubeconfig(tmp_path, f"http://127.0.0.1:{api.port}", exec=spec)
-    api.lists = [listed("1")]
-    assert ask(f"kube://cm/a#kubeconfig={config}").cause == "missing-object"
-    assert api.tokens == ["Bearer for-ExecCredential-x"]
-    plugin.write_text("#!/bin/sh\necho no login >&2\nexit 3\n")
+def test_a_big_kubeconfig_with_line_breaks_and_empty_files(
+    secure: tuple[ApiServer, Authority],
+    tmp_path: Path,
+    ask: Ask,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Hundreds of clusters in one file, base64 in lines and an empty file beside it are usual."""
+    api, authority = secure
+    trusted = base64.encodebytes(authority.file.read_bytes()).decode().replace("\n", "\r\n")
+    cluster = {"certificate-authority-data": trusted, "extensions": [{"name": "x" * 300_000}]}
+    whole = kubeconfig(tmp_path, f"https://127.0.0.1:{api.port}", cluster)
+    empty = tmp_path / "empty"
+    empty.write_text(" \n")
+    monkeypatch.setenv("KUBECONFIG", f"{empty}:{whole}")
+    assert ask("kube://cm/a").ready
+    monkeypatch.setenv("KUBECONFIG", str(empty))
+    verdict = ask("kube://cm/a")
+    assert (verdict.cause, verdict.seen) == ("local", f"{empty} has no current-context")
+    config = kubeconfig(tmp_path, "http://127.0.0.1:1", context="")
     verdict = ask(f"kube://cm/a#kubeconfig={config}")
-    assert (verdict.cause, verdict.seen) == ("local", "./plugin ended with 3: no login")
-    spec["command"] = "./missing"
-    config = kubeconfig(tmp_path, f"http://127.0.0.1:{api.port}", exec=spec)
-    assert "cannot be run" in ask(f"kube://cm/a#kubeconfig={config}").seen
+    assert verdict.seen == f"{config} has no current-context"
+    assert verdict.hint == "#context= names one, of x, y"
 
 
 @pytest.mark.parametrize(
@@ -1273,7 +1291,10 @@ def test_a_plugin_gives_the_token(api: ApiServer, tmp_path: Path, ask: Ask) -> N
     [
         ("[]", "is no kubeconfig file"),
         ("{", "is no YAML"),
+        ("[" * 30_000, "is no YAML"),
+        ("a: &a [*a]\nx: 2024-02-31\ny: !!int z\n<<: 1", "has no current-context"),
         ('{"current-context": "x"}', "has no context 'x'"),
+        ('{"current-context": "x", "contexts": [{"name": "x"}]}', "cluster of context x in"),
     ],
 )
 def test_a_bad_kubeconfig_is_local(tmp_path: Path, ask: Ask, text: str, wrong: str) -> None:
@@ -1283,30 +1304,509 @@ def test_a_bad_kubeconfig_is_local(tmp_path: Path, ask: Ask, text: str, wrong: s
     verdict = ask(f"kube://cm/a#kubeconfig={path}")
     assert verdict.cause == "local"
     assert wrong in verdict.seen
+    assert str(path) in verdict.seen
+
+
+@pytest.mark.parametrize(
+    ("cluster", "user", "wrong"),
+    [
+        ({"server": ""}, {}, "server of cluster c in {} is not set"),
+        ({"server": ["x"]}, {}, "server of cluster c in {} is no text"),
+        ({"server": "http://exämple.org"}, {}, "server of cluster c in {} is neither"),
+        ({"server": "https://[::1"}, {}, "server of cluster c in {} is neither"),
+        ({"server": "https://h:99999"}, {}, "server of cluster c in {} is neither"),
+        ({"server": "ftp://h"}, {}, "HOST:PORT: ftp://h"),
+        ({"server": "http://h/a b\r\nX: y"}, {}, "server of cluster c in {} holds a line break"),
+        ({"tls-server-name": "exämple"}, {}, "tls-server-name of cluster c in {} is no name"),
+        ({"tls-server-name": "a\0b"}, {}, "tls-server-name of cluster c in {} holds"),
+        (
+            {"insecure-skip-tls-verify": "true"},
+            {},
+            "insecure-skip-tls-verify of cluster c in {} is neither true nor false",
+        ),
+        ({"certificate-authority": "a\0b"}, {}, "certificate-authority of cluster c in {} holds"),
+        (
+            {"certificate-authority": "none"},
+            {},
+            "certificate-authority of cluster c in {} names {}/none, which cannot be read: No such",
+        ),
+        (
+            {"certificate-authority-data": "Zm9v"},
+            {},
+            "certificate-authority-data of cluster c in {} is no certificate in PEM",
+        ),
+        (
+            {},
+            {"client-certificate-data": "é"},
+            "client-certificate-data of user u in {} is no base",
+        ),
+        (
+            {},
+            {"client-certificate-data": "a b="},
+            "client-certificate-data of user u in {} is no b",
+        ),
+        (
+            {},
+            {"client-certificate-data": "Zm9v"},
+            "client-certificate-data of user u in {} is no c",
+        ),
+        ({}, {"client-key-data": "Zm9v"}, "client-key-data of user u in {} has no certificate"),
+        ({}, {"token": "a\nb"}, "token of user u in {} holds a line break"),
+        ({}, {"token": "\ud800"}, "token of user u in {} holds"),
+        ({}, {"tokenFile": "a\0b"}, "tokenFile of user u in {} holds"),
+        ({}, {"exec": "aws"}, "exec of user u in {} is no object"),
+        ({}, {"exec": {"args": []}}, "command of exec of user u in {} is not set"),
+        ({}, {"exec": {"command": "a\0b"}}, "command of exec of user u in {} holds"),
+        ({}, {"exec": {"command": "a", "args": ["\0"]}}, "args of exec of user u in {} holds"),
+        ({}, {"exec": {"command": "a", "args": "x"}}, "args of exec of user u in {} is no list"),
+        (
+            {},
+            {"exec": {"command": "a", "env": [{"name": "A=B"}]}},
+            "env of exec of user u in {} has a variable",
+        ),
+        (
+            {},
+            {"exec": {"command": "a", "env": [{"name": "A", "value": "\0"}]}},
+            "env of exec of user u in {} holds",
+        ),
+    ],
+)
+def test_a_bad_field_is_named(
+    tmp_path: Path, ask: Ask, cluster: Object, user: Object, wrong: str
+) -> None:
+    """A field that cannot be used is `local`, by its name, whose it is and the file; nothing of it that
+    may be a secret is shown, and no option of other schemes is named."""
+    config = kubeconfig(tmp_path, "https://127.0.0.1:1", cluster, **user)
+    verdict = ask(f"kube://cm/a#kubeconfig={config}")
+    assert verdict.cause == "local"
+    assert wrong.format(config, tmp_path) in verdict.seen
+    assert "#" not in verdict.hint
+
+
+def test_a_bad_namespace_is_named(tmp_path: Path, ask: Ask) -> None:
+    """A context's namespace becomes a part of a path, so it is one that a namespace can have."""
+    config = kubeconfig(tmp_path, "http://127.0.0.1:1")
+    config.write_text(config.read_text().replace('"shop"', '"a/../b"'))
+    verdict = ask(f"kube://cm/a#kubeconfig={config}")
+    assert verdict.cause == "local"
+    assert f"namespace of context x in {config} is no name" in verdict.seen
+
+
+def in_memory() -> list[str]:
+    """The open files of this process that lie on no disk."""
+    found = []
+    for number in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found.append(os.readlink(f"/proc/self/fd/{number}"))
+    return [name for name in found if name.startswith("/memfd:kubeconfig")]
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=6)
+    | st.sampled_from(
+        ["c", "u", "x", "https://127.0.0.1:1", "127.0.0.1:1", "\ud800", "Zm9v", "/none", "é.x"]
+    ),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=4,
+)
+# No program that is there may be run.
+SPEC = st.fixed_dictionaries(
+    {"command": st.sampled_from(["/none", "a\0b", "", "/\ud800", 1, None])},
+    optional=dict.fromkeys(
+        ("args", "env", "apiVersion", "installHint", "provideClusterInfo"),
+        VALUES | st.lists(st.fixed_dictionaries({"name": VALUES, "value": VALUES}), max_size=2),
+    ),
+)
+CLUSTER = st.fixed_dictionaries(
+    {},
+    optional={
+        "server": VALUES | st.just("https://127.0.0.1:1"),
+        **dict.fromkeys(
+            ("certificate-authority", "certificate-authority-data", "tls-server-name"), VALUES
+        ),
+        **dict.fromkeys(("insecure-skip-tls-verify", "proxy-url", "extensions"), VALUES),
+    },
+)
+USER = st.fixed_dictionaries(
+    {},
+    optional={
+        "exec": VALUES | SPEC,
+        **dict.fromkeys(("client-certificate", "client-certificate-data", "client-key"), VALUES),
+        **dict.fromkeys(("client-key-data", "token", "tokenFile", "as", "username"), VALUES),
+    },
+)
+CONTEXT = st.fixed_dictionaries(
+    {"cluster": st.just("c") | VALUES},
+    optional={"user": st.just("u") | VALUES, "namespace": VALUES},
+)
+
+
+def entries(what: str, name: str, inside: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
+    return st.lists(st.fixed_dictionaries({"name": st.just(name), what: inside}), max_size=2)
+
+
+KUBECONFIGS = st.fixed_dictionaries(
+    {
+        "current-context": st.just("x"),
+        "contexts": entries("context", "x", CONTEXT | VALUES) | VALUES,
+        "clusters": entries("cluster", "c", CLUSTER | VALUES) | VALUES,
+        "users": entries("user", "u", USER | VALUES) | VALUES,
+    }
+).map(json.dumps)
+# Words that YAML makes something of.
+YAMLS = st.lists(
+    st.sampled_from(
+        [
+            *("a", ": ", "- ", "\n", "  ", "[", "]", "{", "}", "&a ", "*a", "!!int ", "!!binary "),
+            *("!!timestamp ", "2024-02-31", "0b_", "1:30", "<<: ", "? ", "'", "|\n", "---\n", "~"),
+            *("contexts", "current-context", "x", "\t", "%YAML 9.9\n", "!!bool z", "\ufeff", "#"),
+        ]
+    ),
+    max_size=14,
+).map("".join)
+
+
+@settings(
+    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(KUBECONFIGS | YAMLS | st.binary(max_size=12))
+def test_no_kubeconfig_breaks_it(tmp_path: Path, text: str | bytes) -> None:
+    """Whatever a kubeconfig file holds, there is a way to an API server or a verdict, and no descriptor is left."""
+    path = tmp_path / "config"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    target = parse(f"kube://cm/a#kubeconfig={path}")
+    assert isinstance(target, Target)
+    with contextlib.suppress(NotReady):
+        with access.access(target, Attempt(net.monotonic() + 5, Names())) as way:
+            way.token(None)
+    assert not in_memory()
 
 
 def test_what_is_not_spoken_is_unsupported(tmp_path: Path, ask: Ask) -> None:
-    """A login that would be another one than kubectl's is never tried."""
-    for name in ("as", "username", "auth-provider"):
-        config = kubeconfig(tmp_path, "http://127.0.0.1:1", **{name: {"name": "x"}})
+    """A way or a login that would be another one than kubectl's is never tried, nor are they shown."""
+    secret = "http://proxy-user:S3cretPw@proxy:3128"
+    users: tuple[Object, ...] = (
+        {"as": secret},
+        {"username": secret},
+        {"auth-provider": {"name": secret}},
+    )
+    for user in users:
+        name, config = next(iter(user)), kubeconfig(tmp_path, "http://127.0.0.1:1", **user)
         verdict = ask(f"kube://cm/a#kubeconfig={config}")
         assert (verdict.cause, verdict.definite) == ("unsupported", False)
-
-
-def test_data_that_is_no_base64(tmp_path: Path, ask: Ask) -> None:
-    """A certificate's data in the file is decoded strictly."""
-    config = kubeconfig(tmp_path, "https://127.0.0.1:1", **{"client-certificate-data": "no base64"})
+        assert verdict.seen.startswith(f"{name} of user u in {config} is")
+    config = kubeconfig(tmp_path, "http://127.0.0.1:1", {"proxy-url": secret})
     verdict = ask(f"kube://cm/a#kubeconfig={config}")
-    assert (verdict.cause, "is no base64" in verdict.seen) == ("local", True)
-    good = base64.b64encode(b"no PEM").decode()
-    config = kubeconfig(tmp_path, "https://127.0.0.1:1", **{"client-certificate-data": good})
-    assert ask(f"kube://cm/a#kubeconfig={config}").cause in ("refused", "local")
+    assert (verdict.cause, verdict.seen) == (
+        "unsupported",
+        f"proxy-url of cluster c in {config} is not spoken here",
+    )
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        *("admin:S3cretPw@10.0.0.1:6443", "https://admin:S3cretPw@10.0.0.1", "S3cretPw@10.0.0.1"),
+        *("ftp://admin:S3cretPw@h", "https://admin:S3cretPw/@h", "admin:S3cret@Pw/x@[::1"),
+    ],
+)
+def test_a_login_in_a_servers_address_is_not_shown(tmp_path: Path, ask: Ask, server: str) -> None:
+    """fault 68: what stands before an @ of the server is in no verdict, and is not tried as a login."""
+    config = kubeconfig(tmp_path, server)
+    verdict = ask(f"kube://cm/a#kubeconfig={config}")
+    assert verdict.cause in ("unsupported", "local")
+    assert f"server of cluster c in {config}" in verdict.seen
+    assert "S3cret" not in f"{verdict.seen} {verdict.hint}"
+
+
+def test_a_server_without_a_scheme(
+    secure: tuple[ApiServer, Authority], api: ApiServer, tmp_path: Path, ask: Ask
+) -> None:
+    """As client-go has it, HOST:PORT is asked in TLS where anything is said of TLS, else in plain text."""
+    api.lists = [listed("1", named("a"))]
+    assert ask(f"kube://cm/a#kubeconfig={kubeconfig(tmp_path, f'127.0.0.1:{api.port}')}").ready
+    server, authority = secure
+    cluster = {"certificate-authority": str(authority.file)}
+    config = kubeconfig(tmp_path, f"127.0.0.1:{server.port}", cluster)
+    assert ask(f"kube://cm/a#kubeconfig={config}").ready
+
+
+def test_a_kind_of_kubernetes_that_is_not_found(api: ApiServer, tmp_path: Path, ask: Ask) -> None:
+    """A path that is not the API's, as behind a proxy, says so; of the object nothing is known. Of a
+    kind that somebody brings the definition is missing."""
+    config = kubeconfig(tmp_path, f"http://127.0.0.1:{api.port}/k8s/clusters/c-1")
+    api.lists = [status(404, "page not found")]
+    verdict = ask(f"kube://pod/a#kubeconfig={config}")
+    assert (verdict.cause, verdict.definite) == ("unexpected-status", False)
+    path = "/k8s/clusters/c-1/api/v1/namespaces/shop/pods"
+    assert f"404 Not Found to {path}: page not found; nothing new is known of" in verdict.seen
+    assert verdict.hint == "is the path of the server right, as the kubeconfig file has it?"
+    assert ask(f"kube://deploy/a#kubeconfig={config}").cause == "unexpected-status"
+    verdict = ask(f"kube://gateway/a#kubeconfig={config}")
+    assert (verdict.cause, verdict.definite) == ("missing-object", True)
+    assert verdict.seen == "no gateways.gateway.networking.k8s.io are served"
+    assert "CustomResourceDefinition" in verdict.hint
+
+
+class Program:
+    """A plugin in a folder: it notes each of its runs, and does what its script says."""
+
+    def __init__(self, folder: Path, script: str) -> None:
+        self.runs = folder / "runs"
+        self.path = folder / "plugin"
+        self.write(script)
+
+    def write(self, script: str) -> None:
+        self.path.write_text(f"#!/bin/sh\necho $$ >> {self.runs}\n{script}\n")
+        self.path.chmod(0o755)
+
+    def pids(self) -> list[int]:
+        return list(map(int, self.runs.read_text().split())) if self.runs.exists() else []
+
+
+def prints(**status: str) -> str:
+    """The script of a plugin that prints a login."""
+    return f"printf %s '{json.dumps({'kind': 'ExecCredential', 'status': status})}'"
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended, or was killed and not yet taken away."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    until = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def test_a_plugin_gives_the_token(api: ApiServer, tmp_path: Path, ask: Ask) -> None:
+    """An exec plugin is told the version and nothing of the cluster; what it prints is the token."""
+    Program(
+        tmp_path,
+        f'printf %s "$KUBERNETES_EXEC_INFO" > {tmp_path}/info\n'
+        'echo "{\\"status\\": {\\"token\\": \\"$1$X\\"}}"',
+    )
+    spec = {"command": "./plugin", "args": ["for"], "env": [{"name": "X", "value": "-x"}]}
+    config = kubeconfig(tmp_path, f"http://127.0.0.1:{api.port}", exec=spec)
+    api.lists = [listed("1")]
+    assert ask(f"kube://cm/a#kubeconfig={config}").cause == "missing-object"
+    assert api.tokens == ["Bearer for-x"]
+    assert json.loads((tmp_path / "info").read_text()) == {
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "kind": "ExecCredential",
+        "spec": {"interactive": False},
+    }
+
+
+def test_a_plugin_is_told_of_the_cluster(
+    secure: tuple[ApiServer, Authority], tmp_path: Path, ask: Ask
+) -> None:
+    """With provideClusterInfo it learns what client-go would tell it, by data and by a file alike."""
+    api, authority = secure
+    trusted = authority.file.read_bytes()
+    Program(tmp_path, f'printf %s "$KUBERNETES_EXEC_INFO" > {tmp_path}/info\n{prints(token="tok")}')
+    extension = {"name": "client.authentication.k8s.io/exec", "extension": {"audience": 7}}
+    cluster: Object = {"tls-server-name": "127.0.0.1", "extensions": [extension]}
+    spec = {"command": "./plugin", "provideClusterInfo": True, "apiVersion": "client.x/v1beta1"}
+    server = f"https://127.0.0.1:{api.port}"
+    for named_by in (
+        {"certificate-authority-data": base64.b64encode(trusted).decode()},
+        {"certificate-authority": str(authority.file)},
+    ):
+        config = kubeconfig(tmp_path, server, cluster | named_by, exec=spec)
+        assert ask(f"kube://cm/a#kubeconfig={config}").ready
+        told = json.loads((tmp_path / "info").read_text())
+        assert told["apiVersion"] == "client.x/v1beta1"
+        assert told["spec"]["cluster"] == {
+            "server": server,
+            "tls-server-name": "127.0.0.1",
+            "certificate-authority-data": base64.b64encode(trusted).decode(),
+            "config": {"audience": 7},
+        }
+
+
+@pytest.mark.parametrize(
+    ("script", "wrong"),
+    [
+        ("echo no login >&2; exit 3", "ended with 3: no login"),
+        ("kill -9 $$", "was killed by signal 9"),
+        ("echo hello", "printed no ExecCredential"),
+        ("printf '\\377'", "printed no ExecCredential"),
+        ("yes '[' | head -30000", "printed no ExecCredential"),
+        ("echo '{}'", "printed no ExecCredential with a token"),
+        ("echo '[]'", "printed no ExecCredential with a token"),
+        (prints(clientCertificateData="x"), "printed no ExecCredential with a token"),
+        (prints(clientCertificateData="x", clientKeyData="y"), "clientCertificateData is no cert"),
+        (prints(token="a\nb"), "the value of Authorization holds a line break"),
+    ],
+)
+def test_a_plugin_that_fails_is_not_run_at_each_attempt(
+    tmp_path: Path, ask: Ask, script: str, wrong: str
+) -> None:
+    """What it said is `local`, and told to all that ask within five seconds, without another run."""
+    program = Program(tmp_path, script)
+    config = kubeconfig(tmp_path, "http://127.0.0.1:1", exec={"command": "./plugin"})
+    seen = []
+    for name in ("a", "b", "c"):
+        verdict = ask(f"kube://cm/{name}#kubeconfig={config}")
+        assert (verdict.cause, wrong in verdict.seen) == ("local", True), verdict
+        assert str(program.path) in verdict.seen
+        seen.append(verdict.again or 0.0)
+    assert 0 < seen[2] < seen[1] <= seen[0] == plugin.AGAIN
+    assert len(program.pids()) == 1
+
+
+def test_a_plugin_that_is_not_there(tmp_path: Path, ask: Ask) -> None:
+    """A program that is missing is told with the hint that the kubeconfig file has for that."""
+    spec = {"command": "no-such-plugin", "installHint": "It is got\nfrom example.org"}
+    config = kubeconfig(tmp_path, "http://127.0.0.1:1", exec=spec)
+    verdict = ask(f"kube://cm/a#kubeconfig={config}")
+    assert (verdict.cause, verdict.seen) == ("local", "there is no program no-such-plugin")
+    assert verdict.hint == "It is got from example.org"
+
+
+def test_one_run_for_all_that_ask(api: ApiServer, tmp_path: Path) -> None:
+    """Eight targets that ask at once, and ask again and again while the API server refuses, share one run."""
+    program = Program(tmp_path, f"sleep 0.5\n{prints(token='tok')}")
+    config = kubeconfig(tmp_path, f"http://127.0.0.1:{api.port}", exec={"command": "./plugin"})
+    api.lists = [status(503, "starting")]
+    targets = [f"kube://cm/a{n}#kubeconfig={config}" for n in range(8)]
+    for _ in range(3):
+        states = library.check(*targets).states
+        assert {state.cause for state in states} == {"not-ready"}
+    assert api.tokens == ["Bearer tok"] * 24
+    assert len(program.pids()) == 1
+
+
+def test_a_slow_plugin_is_waited_for_over_several_attempts(api: ApiServer, tmp_path: Path) -> None:
+    """An attempt that waits for it ends at its own deadline and blames it, not the network; the run goes
+    on for the next one."""
+    program = Program(
+        tmp_path, f"while ! test -e {tmp_path}/now; do sleep 0.02; done\n{prints(token='tok')}"
+    )
+    config = kubeconfig(tmp_path, f"http://127.0.0.1:{api.port}", exec={"command": "./plugin"})
+    api.lists = [listed("1", named("a"))]
+    target = f"kube://cm/a#kubeconfig={config}#attempt-timeout=1s"
+    with Gate(target, "-v") as gate:
+        for long in ("1 s", "3"):
+            gate.wait_output(f"{program.path} has not given a login for {long}")
+        assert "[local]" in gate.stderr
+        (tmp_path / "now").touch()
+        assert gate.wait(20).status == 0
+    assert len(program.pids()) == 1
+
+
+def test_a_plugin_that_never_ends_is_given_up(
+    tmp_path: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run has a time limit of its own, however many attempts wait for it; then it is killed."""
+    monkeypatch.setattr(plugin, "PATIENCE", 0.2)
+    program = Program(tmp_path, "exec sleep 1000")
+    config = kubeconfig(tmp_path, "http://127.0.0.1:1", exec={"command": "./plugin"})
+    verdict = ask(f"kube://cm/a#kubeconfig={config}")
+    assert (verdict.cause, verdict.seen) == (
+        "local",
+        f"{program.path} gave no login within 0.2 s",
+    )
+    assert all(map(gone, program.pids()))
+
+
+@pytest.mark.parametrize("how", ["timeout", "signal", "success", "check", "terminated check"])
+def test_no_plugin_outlives_who_waits_for_it(tmp_path: Path, how: str) -> None:
+    """Its whole process group is gone when the gate, or a single look, ends in whichever way."""
+    program = Program(tmp_path, f"sleep 1000 & echo $! >> {tmp_path}/runs; wait")
+    config = kubeconfig(tmp_path, "http://127.0.0.1:1", exec={"command": "./plugin"})
+    target = f"kube://cm/a#kubeconfig={config}#attempt-timeout=2s"
+    with Server(say(b"x"), opened=False) as other:
+        if "check" in how:
+            gate = Gate("check", target, command=TOOLBOX)
+        elif how == "success":
+            gate = Gate(f"any({target.replace(',', '%2C')}, {other.address})")
+        else:
+            gate = Gate(target, *(("--timeout", "3s") if how == "timeout" else ()))
+        with gate:
+            wait_until(lambda: len(program.pids()) == 2)
+            if how in ("signal", "terminated check"):
+                gate.signal(signal.SIGTERM)
+            if how == "success":
+                other.open()
+            done = gate.wait(20)
+    ends = {"timeout": 124, "signal": 143, "success": 0, "check": 1, "terminated check": 143}
+    assert done.status == ends[how]
+    if how == "check":
+        assert f"{program.path} has not given a login for " in done.stdout
+    for pid in program.pids():
+        wait_until(lambda pid=pid: gone(pid))  # type: ignore[misc]
+
+
+def test_no_plugin_outlives_a_call_of_the_library(tmp_path: Path) -> None:
+    """After a look, and after a wait that ran out of time, nothing of it is left in a process that lives on."""
+    program = Program(tmp_path, "exec sleep 1000")
+    config = kubeconfig(tmp_path, "http://127.0.0.1:1", exec={"command": "./plugin"})
+    target = f"kube://cm/a#kubeconfig={config}"
+    library.check(f"{target}#attempt-timeout=500ms")
+    assert len(program.pids()) == 1
+    assert gone(program.pids()[0])
+    with pytest.raises(library.WaitTimeout):
+        library.wait(f"{target}#attempt-timeout=1h", timeout=1.5)
+    assert len(program.pids()) == 2
+    wait_until(lambda: gone(program.pids()[1]))
+    assert not signals.children
+
+
+def test_a_refused_token_is_asked_for_once_more(api: ApiServer, tmp_path: Path, ask: Ask) -> None:
+    """fault 49: at 401 the plugin is run anew, once; a token that is refused again is told, and its plugin
+    not run at each attempt."""
+    program = Program(
+        tmp_path, f"""echo '{{"status": {{"token": "token-'$(wc -l < {tmp_path}/runs)'"}}}}'"""
+    )
+    config = kubeconfig(tmp_path, f"http://127.0.0.1:{api.port}", exec={"command": "./plugin"})
+    target = f"kube://cm/a#kubeconfig={config}"
+    api.lists = [status(401, "expired"), listed("1", named("a"))]
+    assert ask(target).ready
+    assert api.tokens == ["Bearer token-1", "Bearer token-2"]
+    api.lists = [status(401, "expired")]
+    assert [ask(target).cause for _ in range(3)] == ["auth-refused"] * 3
+    assert set(api.tokens[2:]) == {"Bearer token-2"}
+    assert len(program.pids()) == 2
+
+
+def test_an_expired_token_is_asked_for_anew(
+    api: ApiServer, tmp_path: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A login is kept until shortly before it expires; one whose time has passed already is tried."""
+    ends = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=3600)
+    login = prints(token="tok", expirationTimestamp=ends.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    program = Program(tmp_path, login)
+    config = kubeconfig(tmp_path, f"http://127.0.0.1:{api.port}", exec={"command": "./plugin"})
+    target = f"kube://cm/a#kubeconfig={config}"
+    api.lists = [listed("1", named("a"))]
+    now = time.time()
+    for later, runs in ((0, 1), (3600 - plugin.EARLY - 60, 1), (3600 - plugin.EARLY + 1, 2)):
+        monkeypatch.setattr(time, "time", lambda later=later: now + later)
+        assert ask(target).ready
+        assert len(program.pids()) == runs
+    program.write(prints(token="tok", expirationTimestamp="0001-01-01T00:00:00Z"))
+    monkeypatch.setattr(time, "time", lambda: now + 7200)
+    assert ask(target).ready
+    assert ask(target).ready
+    assert len(program.pids()) == 3
 
 
 def test_without_a_login_in_a_pod(
     tmp_path: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a pod without a token the hint says how one is mounted; elsewhere that there is no file."""
+    """In a pod without a token the hint says how one is mounted; elsewhere that there is no file, also
+    where nobody knows a home."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("KUBECONFIG", raising=False)
     verdict = ask("kube://cm/a")
@@ -1314,6 +1814,21 @@ def test_without_a_login_in_a_pod(
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
     verdict = ask("kube://cm/a")
     assert "automountServiceAccountToken" in verdict.hint
+    monkeypatch.delenv("HOME")
+    assert "automountServiceAccountToken" in ask("kube://cm/a").hint
+    verdict = ask("kube://cm/a#context=x")
+    assert (verdict.cause, verdict.seen) == (
+        "local",
+        "there is no kubeconfig file that could have the context",
+    )
+
+
+def test_a_user_without_a_name_or_a_home() -> None:
+    """fault 43: a user id that no passwd file knows, without HOME, is in no pod, or in one without a token."""
+    need_root("another user")
+    with Gate("kube://cm/a", "--timeout", "1s", user=54321) as gate:
+        done = gate.wait(20)
+    assert (done.status, "this is no pod" in done.stderr) == (124, True)
 
 
 @pytest.fixture
@@ -1374,24 +1889,126 @@ def test_in_a_pod_it_loads_little(secure: tuple[ApiServer, Authority], tmp_path:
     assert "access" not in ours
 
 
-def test_certificates_that_stand_in_the_file(
+def test_in_a_pod_a_kubeconfig_goes_first(
+    secure: tuple[ApiServer, Authority],
+    api: ApiServer,
+    tmp_path: Path,
+    ask: Ask,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As kubectl has it: what KUBECONFIG names, else the home folder's, else the service account. A home
+    that is not asked for, since KUBECONFIG is set, is not."""
+    pod, authority = secure
+    account = tmp_path / "account"
+    account.mkdir()
+    (account / "token").write_text("of-the-pod")
+    (account / "namespace").write_text("front")
+    (account / "ca.crt").write_bytes(authority.file.read_bytes())
+    home = tmp_path / ".kube"
+    home.mkdir()
+    monkeypatch.setattr(access, "ACCOUNT", str(account))
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(pod.port))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    api.lists = [listed("1", named("a"))]
+    assert ask("kube://cm/a").seen == "configmap a in front is there"
+    kubeconfig(home, f"http://127.0.0.1:{api.port}", token="of-the-home")
+    assert ask("kube://cm/a").seen == "configmap a in shop is there"
+    named_there = kubeconfig(tmp_path, f"http://127.0.0.1:{api.port}", token="of-the-file")
+    monkeypatch.setenv("KUBECONFIG", f"{tmp_path}/missing:{named_there}")
+    assert ask("kube://cm/a").seen == "configmap a in shop is there"
+    assert api.tokens == ["Bearer of-the-home", "Bearer of-the-file"]
+    monkeypatch.setenv("KUBECONFIG", f"{tmp_path}/missing")
+    assert ask("kube://cm/a").seen == "configmap a in front is there"
+    monkeypatch.setenv("KUBECONFIG", "")
+    monkeypatch.delenv("HOME")
+    assert ask("kube://cm/a").seen == "configmap a in front is there"
+    assert pod.tokens == ["Bearer of-the-pod"] * 3
+
+
+@pytest.fixture
+def demanding() -> Iterator[tuple[ApiServer, Authority]]:
+    """An API server in TLS, called api.example, that lets nobody in without a client's certificate."""
+    with Authority() as authority:
+        certificate = authority.issue("api.example")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate.chain, certificate.key)
+        context.load_verify_locations(authority.file)
+        context.verify_mode = ssl.CERT_REQUIRED
+        with closing(ApiServer(tls=context)) as made:
+            made.lists = [listed("1", named("a"))]
+            yield made, authority
+
+
+def encoded(path: Path) -> str:
+    return base64.b64encode(path.read_bytes()).decode()
+
+
+@pytest.mark.parametrize("how", ["data", "file", "plugin"])
+def test_a_clients_certificate_is_shown(
+    demanding: tuple[ApiServer, Authority], tmp_path: Path, ask: Ask, how: str
+) -> None:
+    """Certificate and key log in: by the kubeconfig's own data, which lies on no disk, by files beside it, or
+    from its plugin. The server is asked for by the name that it is given."""
+    api, authority = demanding
+    client = authority.client("cart@example.org")
+    cluster: Object = {"tls-server-name": "api.example"}
+    user: Object
+    if how == "data":
+        cluster["certificate-authority-data"] = encoded(authority.file)
+        user = {"client-certificate-data": encoded(client.chain)}
+        user["client-key-data"] = encoded(client.key)
+    else:
+        for name, path in (("ca", authority.file), ("c.crt", client.chain), ("c.key", client.key)):
+            (tmp_path / name).write_bytes(path.read_bytes())
+        cluster["certificate-authority"] = "ca"
+        user = {"client-certificate": "c.crt", "client-key": "c.key"}
+    if how == "plugin":
+        login = {"clientCertificateData": client.chain.read_text()}
+        login["clientKeyData"] = client.key.read_text()
+        Program(tmp_path, prints(**login))
+        user = {"exec": {"command": "./plugin"}}
+    config = kubeconfig(tmp_path, f"https://127.0.0.1:{api.port}", cluster, **user)
+    assert ask(f"kube://cm/a#kubeconfig={config}").ready
+    assert not in_memory()
+    assert "cart@example.org" in str(api.shown[-1])
+    assert set(api.names) == {"api.example"}
+    config = kubeconfig(tmp_path, f"https://127.0.0.1:{api.port}", cluster)
+    verdict = ask(f"kube://cm/a#kubeconfig={config}")
+    assert (verdict.cause, verdict.hint) == ("tls-client-cert", "")
+
+
+def test_a_key_of_another_certificate(tmp_path: Path, authority: Authority, ask: Ask) -> None:
+    """It is said which field's key does not go with the certificate."""
+    one, other = authority.client(), authority.client()
+    user: Object = {"client-certificate": str(one.chain), "client-key-data": encoded(other.key)}
+    config = kubeconfig(tmp_path, "https://127.0.0.1:1", **user)
+    verdict = ask(f"kube://cm/a#kubeconfig={config}")
+    assert verdict.cause == "local"
+    assert verdict.seen == (f"client-key-data of user u in {config} is not that of the certificate")
+    del user["client-key-data"]
+    config = kubeconfig(tmp_path, "https://127.0.0.1:1", **user)
+    assert (
+        f"client-key of user u in {config} is not set"
+        in ask(f"kube://cm/a#kubeconfig={config}").seen
+    )
+
+
+def test_a_certificate_is_looked_at_unless_that_is_forbidden(
     secure: tuple[ApiServer, Authority], tmp_path: Path, ask: Ask
 ) -> None:
-    """Authority, certificate and key in a kubeconfig file's own data are used, and lie on no disk."""
+    """An unknown authority, and another name, are refused, but for insecure-skip-tls-verify."""
     api, authority = secure
-    client = authority.client("cart@example.org")
-    data = {
-        f"client-{name}-data": base64.b64encode(path.read_bytes()).decode()
-        for name, path in (("certificate", client.chain), ("key", client.key))
-    }
-    config = kubeconfig(tmp_path, f"https://127.0.0.1:{api.port}", **data)
-    document = json.loads(config.read_text())
-    trusted = base64.b64encode(authority.file.read_bytes()).decode()
-    document["clusters"][0]["cluster"]["certificate-authority-data"] = trusted
-    config.write_text(json.dumps(document))
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    server = f"https://127.0.0.1:{api.port}"
+    config = kubeconfig(tmp_path, server)
+    assert ask(f"kube://cm/a#kubeconfig={config}").cause == "tls-untrusted"
+    cluster: Object = {"certificate-authority": str(authority.file)}
+    config = kubeconfig(tmp_path, server, cluster | {"tls-server-name": "other.example"})
+    verdict = ask(f"kube://cm/a#kubeconfig={config}")
+    assert (verdict.cause, verdict.hint) == ("tls-name", "")
+    config = kubeconfig(tmp_path, server, {"insecure-skip-tls-verify": True})
     assert ask(f"kube://cm/a#kubeconfig={config}").ready
-    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1
 
 
 def test_same_node_needs_the_node(

@@ -292,7 +292,8 @@ def test_of_several_hosts_each_is_told_by_its_name(enter: Enter) -> None:
         f"db (127.0.0.2:{full.port}) refused the connection; "
         f"db (127.0.0.1:{full.port}) did not answer within 0.5 s"
     )
-    assert bounds.anew().told("db", "fd00::1", 80) == "db ([fd00::1]:80)"
+    bounds.renew()
+    assert bounds.told("db", "fd00::1", 80) == "db ([fd00::1]:80)"
     assert bounds.told("fd00::1", "fd00::1", 80) == "[fd00::1]:80"
 
 

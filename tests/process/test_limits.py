@@ -268,7 +268,7 @@ def test_wall_clock_is_not_asked() -> None:
         *("tls.py", "codecs/http1.py", "codecs/http/page.py", "codecs/http/fault.py"),
         "probes/file.py",
         # When the token of a kubeconfig's plugin runs out.
-        "codecs/kube/config.py",
+        "codecs/kube/plugin.py",
     }, uses
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
+from service_precheck.options import quoted
 from tests.bed.fixtures import Enter
 from tests.bed.names import ScriptedDNS
-from tests.bed.process import TOOLBOX, Finished, run
+from tests.bed.process import TOOLBOX, Finished, Gate, run
 from tests.bed.sockets import Server, close, hang
 
 
@@ -154,3 +158,25 @@ def test_help_names_its_options() -> None:
     assert done.status == 0
     for word in ("TARGET...", "--output text|json", "--from PATH", "exit status: 0"):
         assert word in done.stdout
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_no_command_outlives_it(tmp_path: Path, number: int, status: int) -> None:
+    """Told to end in the middle of a look, it kills the commands that it had started."""
+    script = quoted(f"echo $$ > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid; sleep 1000")
+    target = f"exec:///bin/sh#arg=-c#arg={script}#attempt-timeout=1h"
+    with Gate("check", target, command=TOOLBOX) as gate:
+        until = time.monotonic() + 20
+        while not (tmp_path / "pid").exists():
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        gate.signal(number)
+        assert gate.wait(20).status == status
+    group = int((tmp_path / "pid").read_text())
+    while True:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        assert time.monotonic() < until
+        time.sleep(0.01)

@@ -26,24 +26,30 @@ def from_file(path: str) -> str:
 
 def plain(path: str) -> str:
     """As `from_file`, of what is no secret."""
+    text = read(path, MOST).rstrip("\r\n")
+    if not text:
+        raise blocked("local", f"{path} is empty")
+    return text
+
+
+def read(path: str, most: int) -> str:
+    """The whole text of a file of at most so many bytes."""
     try:
         # Without O_NONBLOCK a pipe that nobody writes to would hold the probe for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
-            raw = os.read(descriptor, MOST + 1)
+            raw = os.read(descriptor, most + 1)
         finally:
             os.close(descriptor)
-        secret = raw.decode().rstrip("\r\n")
+        text = raw.decode()
     except OSError as error:
         why = os.strerror(error.errno or 0)
         raise blocked("local", f"{path} cannot be read: {why}") from error
     except UnicodeDecodeError as error:
         raise blocked("local", f"{path} holds no text") from error
-    if len(raw) > MOST:
-        raise blocked("local", f"{path} is longer than {MOST >> 10} KiB")
-    if not secret:
-        raise blocked("local", f"{path} is empty")
-    return secret
+    if len(raw) > most:
+        raise blocked("local", f"{path} is longer than {most >> 10} KiB")
+    return text
 
 
 def from_environment(name: str) -> str:

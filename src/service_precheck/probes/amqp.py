@@ -44,7 +44,7 @@ def probe(target: Target, attempt: Attempt) -> Verdict:
     try_tls_files(target)
     login = amqp_login.chosen(target)
     named = [(kind, name) for kind in ("queue", "exchange") for name in target.texts(kind)]
-    if attempt.kept is not None:
+    if isinstance(attempt.kept, stream.Stream):
         _wait_on(attempt.kept, attempt)
     with stream.connect(target.host, target.port, attempt) as connection:
         if target.scheme.name == "amqps":

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..codecs.kube.access import Access
-    from ..codecs.kube.kinds import Question
+    from ..codecs.kube.kinds import Kind, Question
     from ..stream import Attempt
 
 # A server that ends each watch at once is not asked more often than this.
@@ -38,7 +38,7 @@ LEAST = 1.0
 
 def probe(target: Target, attempt: Attempt) -> Verdict:
     """Ready when the objects are as they should be: one list."""
-    with access(target) as way, Talk(way, attempt) as talk:
+    with access(target, attempt) as way, Talk(way, attempt) as talk:
         asking = _Asking(target, way)
         try:
             asking.list(talk)
@@ -51,14 +51,15 @@ def probe(target: Target, attempt: Attempt) -> Verdict:
 
 def watch(target: Target, attempt: Attempt) -> Iterator[Verdict]:
     """What `probe` gives, at each change, for ever."""
-    with access(target) as way:
+    with access(target, attempt) as way:
         asking = _Asking(target, way)
         began = float("-inf")
         while True:
             try:
                 net.sleep(max(0.0, began + LEAST - net.monotonic()))
                 began = net.monotonic()
-                with Talk(way, attempt.anew()) as talk:
+                attempt.renew()
+                with Talk(way, attempt) as talk:
                     if not asking.version:
                         asking.list(talk)
                         yield from asking.news()
@@ -118,17 +119,24 @@ class _Asking:
                 for thing in things:
                     view.take(thing)
         except NotReady as error:
-            if error.verdict.cause == "missing-object":
-                # The kind's definition was deleted.
-                forget(kinds.asked(self._target).kind, self._way)
-                raise blocked(
-                    "missing-object",
-                    f"no {question.kind.plural}.{question.kind.group} are served",
-                    "its CustomResourceDefinition is not installed yet?",
-                    again=10.0,
-                ) from error
-            raise
+            if error.verdict.cause != "missing-object":
+                raise
+            raise self._not_served(question.kind, error) from error
         self._heard = net.monotonic()
+
+    def _not_served(self, kind: Kind, error: NotReady) -> NotReady:
+        """What it means that a kind's list is not found (404)."""
+        if kind.group not in kinds.WITH_A_DEFINITION and kinds.built_in(
+            f"{kind.plural}.{kind.group}"
+        ):
+            # Each API server has it, so that was none, and nothing is known of the object.
+            hint = "is the path of the server right, as the kubeconfig file has it?"
+            return NotReady(error.verdict.but(cause="unexpected-status", hint=hint))
+        # The kind's definition was deleted.
+        forget(kinds.asked(self._target).kind, self._way)
+        seen = f"no {kind.plural}.{kind.group} are served"
+        hint = "its CustomResourceDefinition is not installed yet?"
+        return blocked("missing-object", seen, hint, again=10.0)
 
     def watch(self, talk: Talk) -> Iterator[None]:
         """Learn each change, one at a time, until the server ends the watch."""
@@ -167,7 +175,9 @@ class _Asking:
         ago = seconds(net.monotonic() - self._heard)
         before = f"; {ago} ago: {self._told.seen}" if self._told is not None else ""
         said = f"{verdict.seen}; nothing new is known of {self.what}{before}"
-        return NotReady(verdict.but(seen=said, stale=True))
+        # Those about TLS are of options that other schemes have.
+        hint = "" if (verdict.cause or "").startswith("tls-") else verdict.hint
+        return NotReady(verdict.but(seen=said, hint=hint, stale=True))
 
     def _rights(self, said: str) -> str:
         """How who was refused gets the least rights, as the refusal names them."""

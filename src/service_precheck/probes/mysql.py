@@ -84,7 +84,7 @@ def _seldom(target: Target, error: NotReady, most: float) -> NotReady:
 
 def _connect(target: Target, attempt: Attempt) -> Stream:
     kept = attempt.kept
-    if kept is not None:
+    if isinstance(kept, stream.Stream):
         try:
             kept.resumed(attempt).settle(0.0)
             return kept

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 
 TYPE_CHECKING = False
@@ -23,6 +24,7 @@ VERBS = {
 }
 MISTAKE = 2
 INTERRUPTED = 130
+TERMINATED = 143
 BROKEN_PIPE = 141
 
 
@@ -67,6 +69,8 @@ def main() -> int:
     verb = arguments[0] if arguments else ""
     output = sys.stdout
     sys.stdout = _Output(output)
+    # By an exception, as Ctrl-C: commands that were started are ended.
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
         if verb in ("-h", "--help", "help"):
             sys.stdout.write(help_text())
@@ -88,6 +92,7 @@ def main() -> int:
         # `precheck causes | head`
         return BROKEN_PIPE
     finally:
+        signal.signal(signal.SIGTERM, before)
         sys.stdout = output
     return status
 

@@ -82,8 +82,12 @@ def _rule(target: Target, namespace: str) -> Rule:
         from ..codecs.kube.discovery import kind_of
 
         attempt = Attempt(net.monotonic() + PATIENCE, Names())
-        with access(target) as way, Talk(way, attempt) as talk:
-            kind = kind_of(what.kind, way, talk)
+        try:
+            with access(target, attempt) as way, Talk(way, attempt) as talk:
+                kind = kind_of(what.kind, way, talk)
+        finally:
+            if attempt.kept is not None:
+                attempt.kept.close()
     return rule(target, kind, what.namespace or namespace)
 
 

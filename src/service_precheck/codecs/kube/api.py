@@ -42,12 +42,13 @@ class Gone(Exception):
 class Talk:
     """Requests to one API server, on one connection as long as that stands. Use it in a `with` block."""
 
-    __slots__ = ("_access", "_attempt", "_stream")
+    __slots__ = ("_access", "_attempt", "_stream", "_token")
 
     def __init__(self, access: Access, attempt: Attempt) -> None:
         self._access = access
         self._attempt = attempt
         self._stream: Stream | None = None
+        self._token = ""
 
     def __enter__(self) -> Self:
         return self
@@ -117,7 +118,7 @@ class Talk:
             status = part(event, "object")
             if status.get("code") == 410:
                 raise Gone
-            raise _refused(self._peer, f"{status.get('code')}", status, None, self._access)
+            raise self._refused(f"{status.get('code')}", status, None)
         return event
 
     def _parsed(self, raw: bytes) -> Json:
@@ -143,22 +144,23 @@ class Talk:
         return value
 
     def _ask(self, path: str, accept: str) -> Response:
-        """The head of a good answer. A token that has changed since it was sent is tried once more."""
-        token = self._access.token()
+        """The head of a good answer. A token that is refused is tried once more where it is another by now."""
+        self._token = self._access.token(None)
         while True:
-            head = self._send(path, accept, token)
+            head = self._send(path, accept)
             if head.status == 200:
                 return head
-            sent, token = token, self._access.token() if head.status == 401 else ""
-            if head.status == 401 and token != sent:
-                self._hang_up()
-                continue
+            if head.status == 401:
+                sent, self._token = self._token, self._access.token(self._token)
+                if self._token != sent:
+                    self._hang_up()
+                    continue
             if head.status == 410:
                 raise Gone
             raise self._fault(head, path)
 
-    def _send(self, path: str, accept: str, token: str) -> Response:
-        access = self._access
+    def _send(self, path: str, accept: str) -> Response:
+        access, token = self._access, self._token
         if self._stream is None:
             self._stream = self._connected()
         secure = access.settings is not None
@@ -202,37 +204,39 @@ class Talk:
             said = raw[:200].decode("utf-8", "replace").strip()
         status = said if isinstance(said, dict) else {"message": said}
         if head.status == 404:
-            return blocked("missing-object", f"{peer} answers {head} to {path.partition('?')[0]}")
-        return _refused(peer, str(head), status, head, self._access)
+            asked = f"{self._access.path}{path}".partition("?")[0]
+            words = printable(text(status, "message"), 300)
+            seen = f"{peer} answers {head} to {asked}{words and f': {words}'}"
+            return blocked("missing-object", seen)
+        return self._refused(str(head), status, head)
+
+    def _refused(self, status: str, said: Json, head: Response | None) -> NotReady:
+        """The exception for a Status object of the API server, or an answer that has none."""
+        code = status.partition(" ")[0]
+        words = printable(text(said, "message"), 300)
+        seen = f"{self._peer} answers {status}{words and f': {words}'}"
+        again = None if head is None else head.retry_after()
+        seconds = number(said, "details", "retryAfterSeconds")
+        if again is None and seconds:
+            again = float(seconds)
+        again = None if again is None else min(again, 300.0)
+        if code == "401":
+            settings = self._access.settings
+            shown = self._token or (settings is not None and settings.cert)
+            return blocked("auth-refused" if shown else "auth-required", seen)
+        if code == "403":
+            return blocked("forbidden", seen, again=5.0)
+        if code == "429":
+            return blocked("overloaded", seen, again=1.0 if again is None else again)
+        if code in ("500", "503", "504"):
+            return blocked("not-ready", seen, again=again)
+        return blocked("unexpected-status", seen)
 
 
 def _accepted(question: Question, form: str) -> str:
     """What to accept: a form of the objects without all but their metadata, where that is enough."""
     short = f"application/json;as={form};g=meta.k8s.io;v=v1," if question.metadata else ""
     return f"{short}application/json"
-
-
-def _refused(peer: str, status: str, said: Json, head: Response | None, access: Access) -> NotReady:
-    """The exception for a Status object of the API server, or an answer that has none."""
-    code = status.partition(" ")[0]
-    words = printable(text(said, "message"), 300)
-    seen = f"{peer} answers {status}{words and f': {words}'}"
-    again = None if head is None else head.retry_after()
-    seconds = number(said, "details", "retryAfterSeconds")
-    if again is None and seconds:
-        again = float(seconds)
-    again = None if again is None else min(again, 300.0)
-    if code == "401":
-        if access.token():
-            return blocked("auth-refused", seen)
-        return blocked("auth-required", seen)
-    if code == "403":
-        return blocked("forbidden", seen, again=5.0)
-    if code == "429":
-        return blocked("overloaded", seen, again=1.0 if again is None else again)
-    if code in ("500", "503", "504"):
-        return blocked("not-ready", seen, again=again)
-    return blocked("unexpected-status", seen)
 
 
 def part(value: object, *names: str) -> Json:

@@ -1,265 +1,188 @@
-"""The way to an API server as a kubeconfig file has it: for laptops and pipelines, never in a pod.
+"""The way to an API server as a kubeconfig file has it: for laptops and pipelines.
 
-Kubernetes documentation, "Organizing Cluster Access Using kubeconfig Files" and "client-go credential
-plugins". YAML is read by PyYAML, which comes with `service-precheck[kubeconfig]`; a file in JSON, which
-is YAML too, needs nothing. Nothing here is loaded unless a file is used, so the standard library is free.
+Kubernetes documentation, "Organizing Cluster Access Using kubeconfig Files". What is not spoken is
+refused, where leaving it out would ask another server, or as somebody else, than kubectl would. Nothing
+here is loaded unless a file is used, so the standard library is free.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import json
-import os
-import subprocess
-import time
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from ...errors import blocked
+from ...kinds import is_name
+from ...masking import mask
 from ...model import keep_secret, printable
+from ...net import is_address
 from ...tls import Settings
-from .. import credentials
+from .. import credentials, http1
+from ..location import follow
 from .access import Access
-from .api import Json, objects, part, text
+from .certificate import Held, fault_of_certificates, fault_of_key
+from .entries import MOST, Entry, Files
+from .kinds import is_namespace
+from .plugin import plugin
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ...options import Target
+    from ...stream import Attempt
+    from .api import Json
+    from .plugin import Login, Plugin
 
-PATIENCE = 60.0
-# A plugin's token is asked for anew this long before it expires.
-EARLY = 10.0
+_NOT_SPOKEN = ("as", "username", "auth-provider")
+_SPOKEN = "a token, a client certificate or an exec plugin"
 
 
-def access(target: Target, in_pod: bool) -> Access:
-    """The way of the context that `context` names, else of the file's own. Raises NotReady (`local`)."""
-    config = _Config(_files(target, in_pod))
-    context, _ = config.entry("context", target.text("context") or config.current)
-    cluster, trusted = config.entry("cluster", text(context, "cluster"))
-    user, folder = (
-        config.entry("user", text(context, "user")) if text(context, "user") else ({}, trusted)
-    )
-    for entry, name in ((cluster, "proxy-url"), (user, "as"), (user, "username")):
-        if entry.get(name):
-            raise blocked("unsupported", f"{name} in the kubeconfig file is not spoken here")
-    server = text(cluster, "server")
+def access(target: Target, attempt: Attempt, files: list[str]) -> Access:
+    """The way of the context that `context` names, else of the files' own.
+
+    Raises NotReady (`local`, `unsupported`).
+    """
+    config = Files(files)
+    context = config.context(target.text("context"))
+    if not context.has("cluster"):
+        raise context.wrong("cluster", "is not set")
+    cluster = config.entry("cluster", context.text("cluster"))
+    name = context.text("user")
+    user = config.entry("user", name) if name else Entry({}, "no user", Path(files[0]))
+    if cluster.has("proxy-url"):
+        raise cluster.wrong("proxy-url", "is not spoken here", cause="unsupported")
+    for name in _NOT_SPOKEN:
+        if user.has(name):
+            raise user.wrong(name, "is a login that is not spoken here", _SPOKEN, "unsupported")
+    namespace = context.text("namespace") or "default"
+    if not is_namespace(namespace):
+        raise context.wrong("namespace", "is no name that a namespace can have")
+    place = _place(cluster, user)
+    path = place.path.partition("?")[0].rstrip("/")
+    asked = _plugin(user, cluster)
+    way = Access(place.host, place.port, namespace, None, _token(user, attempt, asked), path)
     try:
-        url = urlsplit(server)
-        port = url.port or (443 if url.scheme == "https" else 80)
-    except ValueError as error:
-        raise blocked("local", f"the server of the kubeconfig file is no URL: {error}") from error
-    if url.scheme not in ("https", "http") or not url.hostname:
-        raise blocked(
-            "local", f"the server of the kubeconfig file is no URL: {printable(server, 80)}"
-        )
-    namespace = text(context, "namespace") or "default"
-    way = Access(url.hostname, port, namespace, None, str, url.path.rstrip("/"))
-    plugin = _Plugin(part(user, "exec"), folder, cluster) if part(user, "exec") else None
-    try:
-        if url.scheme == "https":
-            ca = _file(way, cluster, "certificate-authority", trusted)
-            way.settings = _settings(way, cluster, ca, user, plugin, folder)
-        way.token = _token(user, plugin, folder)
+        if place.scheme == "https":
+            way.settings = _settings(way, cluster, user, asked.login(attempt) if asked else None)
     except BaseException:
         way.__exit__()
         raise
     return way
 
 
-def _files(target: Target, in_pod: bool) -> list[str]:
-    if named := target.text("kubeconfig"):
-        return [named]
-    listed = [path for path in os.environ.get("KUBECONFIG", "").split(":") if path]
-    # As kubectl has it, some may be missing, and not all.
-    listed = [path for path in listed if not _is_missing(path)] or listed
-    home = Path("~/.kube/config").expanduser()
-    if listed or home.exists():
-        return listed or [str(home)]
-    if in_pod:
-        hint = (
-            "automountServiceAccountToken: true in the pod lets it ask; bare names need no rights"
-        )
-        raise blocked("local", "no service account's token is mounted in this pod", hint)
-    hint = "#kubeconfig= names one"
-    raise blocked("local", "this is no pod, and there is no kubeconfig file", hint)
+def _place(cluster: Entry, user: Entry) -> http1.Place:
+    """Where the server is."""
+    server = cluster.text("server")
+    if not server:
+        raise cluster.wrong("server", "is not set")
+    address = server
+    if "://" not in server:
+        # As client-go has it: TLS where anything is said of it.
+        named = ("certificate-authority", "insecure-skip-tls-verify", "client-certificate")
+        secure = any(one.has(n) or one.has(f"{n}-data") for one in (cluster, user) for n in named)
+        address = f"{'https' if secure else 'http'}://{server}"
+    if "@" in address.partition("://")[2].partition("/")[0]:
+        raise cluster.wrong("server", "has a login before the @", _SPOKEN, "unsupported")
+    place = follow(http1.Place("https", "", 443, "/"), address)
+    if place is None:
+        hint = "" if server.isascii() else "DNS is asked for a name's xn-- form"
+        shown = printable(mask(server, ()), 100)
+        raise cluster.wrong("server", f"is neither https://HOST:PORT nor HOST:PORT: {shown}", hint)
+    return place
 
 
-def _is_missing(path: str) -> bool:
-    try:
-        os.stat(path)
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
-class _Config:
-    """Files taken together: the first to name something has it. `current` is the context to use."""
-
-    def __init__(self, paths: list[str]) -> None:
-        self._paths = ", ".join(paths)
-        self._files = [(_read(path), Path(path).parent) for path in paths]
-        named = (text(file, "current-context") for file, _ in self._files)
-        self.current = next(filter(None, named), "")
-
-    def entry(self, what: str, name: str) -> tuple[Json, Path]:
-        """A context, cluster or user, and the folder of its file, where its relative paths begin."""
-        for file, folder in self._files:
-            for one in objects(file, f"{what}s"):
-                if text(one, "name") == name:
-                    return part(one, what), folder
-        raise blocked("local", f"{self._paths} has no {what} {printable(name, 100)!r}")
-
-
-def _read(path: str) -> Json:
-    written = credentials.plain(path)
-    try:
-        value = json.loads(written)
-    except ValueError:
-        value = _yaml(written, path)
-    if not isinstance(value, dict):
-        raise blocked("local", f"{path} is no kubeconfig file")
-    return value
-
-
-def _yaml(written: str, path: str) -> object:
-    try:
-        import yaml
-    except ImportError as error:
-        hint = "pip install 'service-precheck[kubeconfig]', or kubectl config view --raw -o json"
-        raise blocked(
-            "local", f"{path} is YAML, and PyYAML is not here to read it", hint
-        ) from error
-    try:
-        return yaml.safe_load(written)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise blocked("local", f"{path} is no YAML") from error
-
-
-def _settings(
-    way: Access, cluster: Json, ca: str, user: Json, plugin: _Plugin | None, folder: Path
-) -> Settings:
-    cert = _file(way, user, "client-certificate", folder)
-    key = _file(way, user, "client-key", folder)
-    if plugin is not None and (found := plugin.certificate()):
-        cert, key = (_in_memory(way, one) for one in found)
+def _settings(way: Access, cluster: Entry, user: Entry, login: Login | None) -> Settings:
+    server_name = cluster.text("tls-server-name")
+    if server_name and not (is_name(server_name) or is_address(server_name)):
+        hint = "" if server_name.isascii() else "DNS is asked for a name's xn-- form"
+        raise cluster.wrong("tls-server-name", "is no name of a server", hint)
+    ca = _file_of(way, cluster, "certificate-authority", fault_of_certificates)
+    if login is not None and login.certificate:
+        cert, key = (_held(way, one.encode()) for one in (login.certificate, login.key))
+    else:
+        cert = _file_of(way, user, "client-certificate", fault_of_certificates)
+        key = _file_of(way, user, "client-key", lambda key: fault_of_key(cert, key))
+        if cert and not key:
+            raise user.wrong("client-key", "is not set, and client-certificate is")
     return Settings(
         ca=ca,
-        server_name=text(cluster, "tls-server-name"),
+        server_name=server_name,
         alpn=("http/1.1",),
         cert=cert,
         key=key,
-        insecure=cluster.get("insecure-skip-tls-verify") is True,
+        insecure=cluster.flag("insecure-skip-tls-verify"),
         alpn_optional=True,
     )
 
 
-def _file(way: Access, entry: Json, name: str, folder: Path) -> str:
-    """The path of what stands in a file, or in the entry itself; empty where it stands in neither."""
-    data = text(entry, f"{name}-data")
-    if data:
-        try:
-            return _in_memory(way, base64.b64decode(data, validate=True))
-        except binascii.Error as error:
-            raise blocked("local", f"{name}-data of the kubeconfig file is no base64") from error
-    path = text(entry, name)
-    return str(folder / path) if path else ""
+def _file_of(way: Access, entry: Entry, name: str, fault: Callable[[str], str]) -> str:
+    """The path of what stands in a file or in the entry itself, empty where it stands in neither; `fault`
+    tells why it cannot be used."""
+    data = f"{name}-data"
+    if entry.has(data):
+        path = _held(way, entry.data(data))
+        if found := fault(path):
+            raise entry.wrong(data, found)
+        return path
+    path = entry.path(name)
+    if path and (found := fault(path)):
+        raise entry.wrong(name, f"names {path}, which {found}")
+    return path
 
 
-def _in_memory(way: Access, data: bytes) -> str:
-    """A path to `data` that no disk holds: OpenSSL reads keys from files only."""
-    descriptor = os.memfd_create("kubeconfig", os.MFD_CLOEXEC)
-    way.opened.append(descriptor)
-    os.write(descriptor, data)
-    return f"/proc/self/fd/{descriptor}"
+def _held(way: Access, data: bytes) -> str:
+    held = Held(data)
+    way.opened.append(held)
+    return held.path
 
 
-def _token(user: Json, plugin: _Plugin | None, folder: Path) -> Callable[[], str]:
-    if path := text(user, "tokenFile"):
-        return lambda: credentials.from_file(str(folder / path))
-    if token := text(user, "token"):
+def _token(user: Entry, attempt: Attempt, asked: Plugin | None) -> Callable[[str | None], str]:
+    if path := user.path("tokenFile"):
+        return lambda _: credentials.from_file(path)
+    if token := user.text("token"):
         keep_secret(token)
-        return lambda: token
-    if user.get("auth-provider"):
-        hint = "a token, a client certificate or an exec plugin"
-        raise blocked(
-            "unsupported", "the kubeconfig file logs in in a way that is not spoken", hint
-        )
-    return plugin.token if plugin is not None else str
+        return lambda _: token
+    if asked is not None:
+        return lambda refused: asked.login(attempt, refused).token
+    return lambda _: ""
 
 
-class _Plugin:
-    """A credential plugin (client.authentication.k8s.io): a command that prints an ExecCredential."""
-
-    def __init__(self, spec: Json, folder: Path, cluster: Json) -> None:
-        self._spec = spec
-        self._folder = folder
-        self._cluster = cluster
-        self._status: Json = {}
-        self._until = 0.0
-
-    def token(self) -> str:
-        """Its token, asked for anew once it has expired; empty if it gives none."""
-        return keep_secret(text(self._current(), "token"))
-
-    def certificate(self) -> tuple[bytes, bytes] | None:
-        """Its client certificate and key, in PEM."""
-        status = self._current()
-        cert, key = text(status, "clientCertificateData"), text(status, "clientKeyData")
-        return (cert.encode(), key.encode()) if cert and key else None
-
-    def _current(self) -> Json:
-        if not self._status or time.time() > self._until - EARLY:
-            self._status = self._asked()
-            self._until = _moment(text(self._status, "expirationTimestamp"))
-        return self._status
-
-    def _asked(self) -> Json:
-        version = text(self._spec, "apiVersion") or "client.authentication.k8s.io/v1"
-        information = {
-            "apiVersion": version,
-            "kind": "ExecCredential",
-            "spec": {"interactive": False},
-        }
-        given = {text(one, "name"): text(one, "value") for one in objects(self._spec, "env")}
-        command = text(self._spec, "command")
-        arguments = self._spec.get("args")
-        words = [str(one) for one in arguments] if isinstance(arguments, list) else []
-        # As kubectl has it, a path is beside the file, and a name is looked for.
-        program = str(self._folder / command) if "/" in command else command
-        try:
-            done = subprocess.run(
-                [program, *words],
-                env={**os.environ, "KUBERNETES_EXEC_INFO": json.dumps(information), **given},
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=PATIENCE,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise blocked("local", f"{command} gave no login within {PATIENCE:.0f} s") from error
-        except OSError as error:
-            hint = printable(text(self._spec, "installHint"), 200)
-            why = os.strerror(error.errno or 0)
-            raise blocked("local", f"{command} cannot be run: {why}", hint) from error
-        said = printable(done.stderr.decode("utf-8", "replace").strip(), 200)
-        if done.returncode:
-            raise blocked("local", f"{command} ended with {done.returncode}: {said}")
-        try:
-            return part(json.loads(done.stdout), "status")
-        except ValueError as error:
-            raise blocked("local", f"{command} printed no ExecCredential") from error
-
-
-def _moment(written: str) -> float:
-    """Seconds since the epoch of an RFC 3339 time; for ever where there is none."""
-    from datetime import datetime
-
+def _plugin(user: Entry, cluster: Entry) -> Plugin | None:
+    """The plugin that logs in, None where there is none."""
+    spec = user.part("exec")
+    if spec is None:
+        return None
+    command = spec.text("command")
+    if not command:
+        raise spec.wrong("command", "is not set")
+    wanted: Json = {"interactive": False}
+    if spec.flag("provideClusterInfo"):
+        wanted["cluster"] = _information(cluster)
+    information = {
+        "apiVersion": spec.text("apiVersion") or "client.authentication.k8s.io/v1",
+        "kind": "ExecCredential",
+        "spec": wanted,
+    }
     try:
-        return datetime.fromisoformat(written).timestamp()
-    except ValueError:
-        return float("inf")
+        told = ("KUBERNETES_EXEC_INFO", json.dumps(information))
+    except RecursionError as error:
+        raise cluster.wrong("extensions", "are nested too deep") from error
+    # As kubectl has it, a path is beside the file, and a name is looked for.
+    path = spec.path("command") if "/" in command else command
+    hint = printable(" ".join(spec.lines("installHint").split()), 200)
+    return plugin(path, spec.texts("args"), (*spec.pairs("env"), told), hint)
+
+
+def _information(cluster: Entry) -> Json:
+    """What a plugin is told of the cluster (client.authentication.k8s.io, `Cluster`)."""
+    ca = cluster.data("certificate-authority-data")
+    if not ca and (path := cluster.path("certificate-authority")):
+        ca = credentials.read(path, MOST).encode()
+    known = {
+        "server": cluster.text("server"),
+        "tls-server-name": cluster.text("tls-server-name"),
+        "insecure-skip-tls-verify": cluster.flag("insecure-skip-tls-verify"),
+        "certificate-authority-data": base64.b64encode(ca).decode(),
+        "config": cluster.extension("client.authentication.k8s.io/exec"),
+    }
+    return {name: value for name, value in known.items() if value}

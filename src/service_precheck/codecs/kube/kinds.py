@@ -56,6 +56,8 @@ class Kind(Frozen):
 # A group that is added later has a name to write behind the kind's; the core has none, so all of its
 # kinds are here.
 _APPS, _BATCH, _NET, _RBAC = "apps", "batch", "networking.k8s.io", "rbac.authorization.k8s.io"
+# These do not come with Kubernetes: a CustomResourceDefinition brings them.
+WITH_A_DEFINITION = ("gateway.networking.k8s.io",)
 # Name, plural, short names, group, version.
 _NAMESPACED = (
     ("pod", "pods", "po", "", "v1"),
@@ -81,7 +83,7 @@ _NAMESPACED = (
     ("networkpolicy", "networkpolicies", "netpol", _NET, "v1"),
     ("role", "roles", "", _RBAC, "v1"),
     ("rolebinding", "rolebindings", "", _RBAC, "v1"),
-    ("gateway", "gateways", "gtw", "gateway.networking.k8s.io", "v1"),
+    ("gateway", "gateways", "gtw", *WITH_A_DEFINITION, "v1"),
 )
 _OF_THE_CLUSTER = (
     ("namespace", "namespaces", "ns", "", "v1"),
@@ -151,7 +153,7 @@ def asked(target: Target) -> Asked:
     group = word.partition(".")[2]
     if known is None and (group in ("", "v1") or not all(word.split("."))):
         raise Wrong(f"there is no kind {kind!r} here{_nearest(word)}")
-    if namespace and (not _is_subdomain(namespace) or "." in namespace or len(namespace) > 63):
+    if namespace and not is_namespace(namespace):
         letters = "its name has lower-case letters, digits and - within, 63 at most"
         raise Wrong(f"no namespace can be called {namespace!r}; {letters}")
     # Roles may be called system:node, and who defines a kind says what its objects may be called.
@@ -161,6 +163,12 @@ def asked(target: Target) -> Asked:
     if known is not None and namespace and not known.namespaced:
         raise Wrong(f"a {known.name} stands in no namespace: kube://{kind}/...")
     return Asked(namespace, word, name)
+
+
+def is_namespace(name: str) -> bool:
+    """Whether a namespace may be called so (RFC 1123, a label in lower case)."""
+    plain = name.isascii() and all(c.isalnum() or c == "-" for c in name)
+    return plain and _is_subdomain(name) and len(name) <= 63
 
 
 def _is_subdomain(name: str) -> bool:

@@ -37,7 +37,7 @@ OPTIONS = (
         "fail: a job that failed ends the gate; wait: it is waited for one that is made anew",
         "fail",
     ),
-    Option("kubeconfig", PATH, "a kubeconfig file to use instead of the pod's service account"),
+    Option("kubeconfig", PATH, "a kubeconfig file, instead of those that kubectl would use"),
     Option("context", TEXT, "the context of the kubeconfig file, instead of its current one"),
 )
 
