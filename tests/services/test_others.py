@@ -13,10 +13,13 @@ from pathlib import Path
 import pytest
 
 from tests.bed.daemon import Daemon
+from tests.bed.fixtures import Enter
 from tests.bed.ports import free_port
-from tests.bed.process import PIP, need, run
+from tests.bed.process import PIP, Gate, need, run
 from tests.bed.services.postgresql import PostgreSQL
+from tests.bed.world import World
 from tests.probes.conftest import Ask
+from tools.servers import cache
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "schemes" / "others.md"
@@ -54,6 +57,34 @@ def test_health_page(nats: tuple[int, int], ask: Ask) -> None:
     assert verdict.ready, verdict
     refused = ask(f"http://127.0.0.1:{monitoring}/healthz#json=status:down")
     assert refused.cause == "unexpected-body"
+
+
+def test_health_of_a_cluster(enter: Enter, tmp_path: Path) -> None:
+    """MinIO listens, lives and is "ready" without the half that it needs to take writes; its cluster's page
+    waits for that half, and falls back when it is gone."""
+    minio = cache() / "bin" / "minio"
+    if not minio.exists():
+        pytest.skip("needs MinIO (python -m tools.servers services)")
+    # It takes no loopback address in a container.
+    host = "10.53.0.2"
+    world = enter(World(host))
+    nodes = (f"{host}:9001", f"{host}:9002")
+    drives = [f"http://{node}{tmp_path}/{node[-1]}/{drive}" for node in nodes for drive in "ab"]
+    # So that it takes drives that are folders of one disk.
+    env = {"MINIO_CI_CD": "1", "HOME": str(tmp_path)}
+    words = [(str(minio), "server", "--address", node, *drives) for node in nodes]
+    enter(Daemon(*words[0], inside=[world], env=env))
+    page = example(("minio.shop:9000", nodes[0]))
+    waiting = enter(Gate(page, "-v", inside=[world]))
+    waiting.wait_output("503 Service Unavailable")
+    for held in (nodes[0], *(page.replace("cluster", other) for other in ("live", "ready"))):
+        assert run(held, "--timeout=30s", inside=[world]).status == 0
+    assert waiting.running()
+    other = enter(Daemon(*words[1], inside=[world], env=env))
+    assert waiting.wait(60).status == 0
+    other.stop()
+    left = enter(Gate(page, inside=[world]))
+    left.wait_output("503 Service Unavailable")
 
 
 def test_greeting(nats: tuple[int, int], ask: Ask) -> None:
