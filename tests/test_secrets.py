@@ -237,11 +237,10 @@ def with_canary(recording: Recording, secret: Path) -> Iterator[str]:
         assert option is not None
         if not is_secret(option):
             rest += f"#{given}"
-    logins = [f"user:{CANARY}@"] if scheme.option("password-file") else []
-    yield from (f"{scheme.name}://{login}{{place}}{rest}" for login in logins)
-    yield from (
-        f"{scheme.name}://{{place}}{rest}{given}" for given in secrets(scheme, secret, "{place}")
-    )
+    if scheme.option("password-file") is not None:
+        yield f"{scheme.name}://user:{CANARY}@{{place}}{rest}"
+    for given in secrets(scheme, secret, "{place}"):
+        yield f"{scheme.name}://{{place}}{rest}{given}"
     if "{kubeconfig}" in rest:
         # The file has the canary for its token.
         yield recording.target
@@ -310,7 +309,7 @@ def test_toolbox(verb: tuple[str, ...], bench: Bench) -> None:
     assert (found(done.stdout), found(done.stderr)) == ([], [])
 
 
-# What is sent as it stands: of passwords that is each protocol's own matter. Kube's is in a file's midst.
+# What is sent as it stands; whether a password is depends on the protocol. Kube's stands in its own file.
 SENT = [
     (name, given)
     for name in schemes.BUILT_IN
