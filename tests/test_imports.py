@@ -17,7 +17,7 @@ import pytest
 from service_precheck import schemes
 from tests.bed.pages import ScriptedHTTP, page
 from tests.bed.process import SOURCE
-from tests.bed.recording import Recording, all_recordings, replay
+from tests.bed.recording import Recording, all_recordings, play
 from tests.bed.sockets import Server, hang
 from tests.bed.tls import TLS, Authority
 
@@ -212,6 +212,7 @@ SERVICES: dict[str, tuple[set[str], set[str]]] = {
     "mysql": (_MYSQL, {"_sha1"}),
     "mysql-replica": (_MYSQL, {"_sha1"}),
     "mysql-sha2": ({*_MYSQL, "codecs.mysql.rsa"}, {*_SHA2, "_sha1"}),
+    "mysql-tls": ({*_MYSQL, "codecs.mysql.tls"}, {"_sha1"}),
     "postgresql": (_POSTGRESQL | _SCRAM, _SHA2),
     "postgresql-standby": (_POSTGRESQL | {"digests"}, {"_md5"}),
     "postgresql-stranger": (_POSTGRESQL, set()),
@@ -237,16 +238,21 @@ posix.urandom = lambda size: (b"service-precheck" * size)[:size]
 """
 
 
-@pytest.mark.parametrize("recording", all_recordings(), ids=lambda recording: recording.name)
-def test_services(python: str, recording: Recording) -> None:
-    """A service's target loads its own probe and codecs on top, and nothing else."""
-    mine, builtin = SERVICES[recording.name]
-    scheme = recording.target.partition("://")[0]
-    with Server(replay(recording)) as server:
-        target = recording.target.replace("{place}", server.address)
+# A kubeconfig file is read with the standard library; `tests/probes/test_kube.py` has what a pod loads.
+OF_PODS = [recording for recording in all_recordings() if "{kubeconfig}" not in recording.target]
+
+
+@pytest.mark.parametrize("recording", OF_PODS, ids=lambda recording: recording.name)
+def test_services(python: str, recording: Recording, authority: Authority) -> None:
+    """A service's target loads its own probe and codecs on top, in TLS what that takes, and nothing else."""
+    name = recording.name
+    mine, builtin = SERVICES[name if name in SERVICES else name.removesuffix("-tls")]
+    if recording.speaks_tls:
+        mine, builtin = {*mine, "tls"}, {*builtin, "_ssl"}
+    with play(recording, authority) as target:
         ours, others = split(loaded(python, target, first=STEADY))
     assert others <= LEAN | {"binascii"} | builtin
-    probe = f"probes.{schemes.BUILT_IN[scheme]}"
+    probe = f"probes.{schemes.BUILT_IN[recording.scheme.name]}"
     packages = {name.rpartition(".")[0] for name in mine if name.count(".") == 2}
     assert ours == WAITING | {"access", "codecs", probe} | mine | packages
 

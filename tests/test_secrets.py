@@ -9,19 +9,22 @@ from __future__ import annotations
 import base64
 import os
 import re
+import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from service_precheck import schemes
+from service_precheck.options import VARIABLE, Option, Scheme
 from tests.bed.pages import Request, ScriptedHTTP
 from tests.bed.process import SOURCE, TOOLBOX, Finished, Gate, run
-from tests.bed.recording import Recording, all_recordings, replay
-from tests.bed.sockets import Connection, Server, answer, hang
+from tests.bed.recording import Recording, all_recordings, at, replay, shown
+from tests.bed.services.grpc_scripted import Scripted, status
+from tests.bed.sockets import Behaviour, Connection, Server, answer, hang
 from tests.bed.tls import TLS, Authority
 
 # The parts are looked for alone: half a secret is one too many.
@@ -95,11 +98,19 @@ REPLIES: dict[str, Callable[[Request], bytes]] = {
 }
 
 
-def greet(connection: Connection) -> None:
-    """Repeat what was sent, so that a cut at eighty bytes goes through the canary."""
-    said = connection.read()
-    connection.write(b"220 " + b"x" * (76 - len(CANARY) // 2) + said + b" " + said)
-    hang(connection)
+def greet(before: int = 0) -> Behaviour:
+    """Repeat what was sent, from the secret on and behind so many characters."""
+
+    def behave(connection: Connection) -> None:
+        said = connection.read()
+        start = max(said.find(secret.encode()) for secret in (CANARY, BASIC))
+        said = said[max(0, start) :]
+        connection.write(b"220 " + b"x" * before + said)
+        with suppress(OSError):
+            connection.socket.shutdown(socket.SHUT_WR)
+        hang(connection)
+
+    return behave
 
 
 @dataclass
@@ -140,22 +151,26 @@ def bench(authority: Authority, tmp_path: Path) -> Iterator[Bench]:
                 # Not trusted: the handshake fails.
                 f"https://user:{CANARY}@{tls}{path}",
             ]
-        greeting = stack.enter_context(Server(greet))
+        greeting = stack.enter_context(Server(greet()))
+        # So that a cut at sixty characters goes through it.
+        cut = stack.enter_context(Server(greet(56 - len(CANARY) // 2)))
         silent = stack.enter_context(Server(hang))
         refusing = stack.enter_context(Server(hang, opened=False))
         asking = stack.enter_context(Server(answer(b"\n", b"unknown")))
-        for port in (greeting.port, silent.port, refusing.port, asking.port):
+        for port in (greeting.port, cut.port, silent.port, refusing.port, asking.port):
             made.targets += [
                 f"tcp://127.0.0.1:{port}#send=AUTH {CANARY}\\r\\n#expect=never",
                 f"tcp://127.0.0.1:{port}#send=AUTH {CANARY}\\r\\n",
                 f"http://user:{CANARY}@127.0.0.1:{port}/?q={CANARY}",
                 f"https://user:{CANARY}@127.0.0.1:{port}/?q={CANARY}",
             ]
-        ports = (greeting.port, silent.port, refusing.port, asking.port)
-        made.targets += list(of_services(ports, secret))
+        ports = (greeting.port, cut.port, silent.port, refusing.port, asking.port)
+        made.targets += list(of_schemes(ports, secret))
         for recording in all_recordings():
-            planted = stack.enter_context(Server(replay(recording, plant)))
-            made.targets.append(with_canary(recording, planted.address))
+            for text in with_canary(recording, secret):
+                behaviour = replay(recording, plant, tls=shown(authority))
+                planted = stack.enter_context(Server(behaviour))
+                made.targets.append(at(text, planted.address, authority, CANARY))
         made.targets += [
             f"http://user:{CANARY}@name.invalid/?token={CANARY}",
             f"http://127.0.0.1:1/?y=7#user=user#password-file={tmp_path}/missing",
@@ -163,17 +178,45 @@ def bench(authority: Authority, tmp_path: Path) -> Iterator[Bench]:
         yield made
 
 
-def of_services(ports: Sequence[int], secret: Path) -> Iterator[str]:
-    """Every scheme with a login, at servers that know nothing of its protocol."""
+# How an option holds a secret, by the shape of its value.
+SECRET = {
+    "PATH": "{secret}",
+    "NAME=PATH": "x-key={secret}",
+    "NAME": "THE_PASSWORD",
+    "NAME: VALUE": f"x-key: {CANARY}",
+    "TEXT": f"AUTH {CANARY}\\r\\n#expect=never",
+    "http://HOST:PORT": f"http://user:{CANARY}@{{place}}",
+}
+
+
+def secrets(scheme: Scheme, secret: Path, place: str) -> Iterator[str]:
+    """Each option of a scheme that is a secret or says where one is, with the canary for it."""
+    for option in scheme.options:
+        if is_secret(option):
+            user = "#user=user" if option.name.startswith("password-") else ""
+            yield f"{user}#{option.name}={SECRET[option.kind.shape].format(secret=secret, place=place)}"
+
+
+def is_secret(option: Option) -> bool:
+    """Whether the value is a secret, or where one is found."""
+    return option.secret or option.kind is VARIABLE or option.name.endswith("-file")
+
+
+def of(name: str) -> Scheme:
+    scheme = schemes.load(name)
+    assert scheme is not None
+    return scheme
+
+
+def of_schemes(ports: Sequence[int], secret: Path) -> Iterator[str]:
+    """Every secret that a scheme's target may have, at servers that know nothing of its protocol."""
     for name in schemes.BUILT_IN:
-        scheme = schemes.load(name)
-        assert scheme is not None
-        if scheme.option("password-file") is None or name in ("http", "https"):
-            continue
+        scheme = of(name)
         for port in ports:
-            yield f"{name}://user:{CANARY}@127.0.0.1:{port}"
-            yield f"{name}://127.0.0.1:{port}#user=user#password-file={secret}"
-            yield f"{name}://127.0.0.1:{port}#user=user#password-env=THE_PASSWORD"
+            if scheme.option("password-file") is not None:
+                yield f"{name}://user:{CANARY}@127.0.0.1:{port}"
+            for given in secrets(scheme, secret, f"127.0.0.1:{port}"):
+                yield f"{name}://127.0.0.1:{port}{given}"
 
 
 def plant(said: bytes) -> bytes:
@@ -185,14 +228,22 @@ def plant(said: bytes) -> bytes:
     )
 
 
-def with_canary(recording: Recording, place: str) -> str:
-    """A recording's target, with the canary for its password."""
-    scheme, _, rest = recording.target.partition("://")
-    where = rest.partition("{place}")[2]
-    login = f"user:{CANARY}@"
-    given = schemes.load(scheme)
-    assert given is not None
-    return f"{scheme}://{login if given.option('password-file') else ''}{place}{where}"
+def with_canary(recording: Recording, secret: Path) -> Iterator[str]:
+    """A recording's target with the canary in each place that its scheme has for a secret, one at a time."""
+    scheme = recording.scheme
+    rest, *options = recording.target.partition("{place}")[2].split("#")
+    for given in options:
+        option = scheme.option(given.partition("=")[0])
+        assert option is not None
+        if not is_secret(option):
+            rest += f"#{given}"
+    if scheme.option("password-file") is not None:
+        yield f"{scheme.name}://user:{CANARY}@{{place}}{rest}"
+    for given in secrets(scheme, secret, "{place}"):
+        yield f"{scheme.name}://{{place}}{rest}{given}"
+    if "{kubeconfig}" in rest:
+        # The file has the canary for its token.
+        yield recording.target
 
 
 OUTPUTS = {
@@ -256,6 +307,38 @@ def test_toolbox(verb: tuple[str, ...], bench: Bench) -> None:
     assert done.status in (0, 1), done.stderr
     assert len(done.stdout) > 1000
     assert (found(done.stdout), found(done.stderr)) == ([], [])
+
+
+# What is sent as it stands; whether a password is depends on the protocol. Kube's stands in its own file.
+SENT = [
+    (name, given)
+    for name in schemes.BUILT_IN
+    for given in secrets(of(name), Path("{secret}"), "{place}")
+    if "#password-" not in given
+] + [("kube", "#kubeconfig={kubeconfig}")]
+
+
+@pytest.mark.parametrize(("name", "given"), SENT)
+def test_each_alone(name: str, given: str, authority: Authority, tmp_path: Path) -> None:
+    """fault 68: each secret that is sent is masked by itself, where no other target has it too."""
+    secret = tmp_path / "secret"
+    secret.write_text(f"{CANARY}\n")
+    form = of(name).form
+    text = f"{name}://{'cm/a' if form == 'object' else '{place}'}{given}#attempt-timeout=500ms"
+    text = text.replace("{secret}", str(secret))
+    with ExitStack() as stack:
+        targets = []
+        for behaviour in (greet(), Scripted(status(16, CANARY))):
+            plain = stack.enter_context(Server(behaviour))
+            secure = stack.enter_context(Server(behaviour, tls=shown(authority)))
+            targets.append(at(text, plain.address, authority, CANARY))
+            trust = "" if of(name).option("ca") is None else "#ca={ca}"
+            targets.append(at(text + trust, secure.address, authority, CANARY))
+        done = run("check", *targets, command=TOOLBOX, env={"THE_PASSWORD": CANARY})
+    assert done.status == 1, done.stderr
+    assert (found(done.stdout), found(done.stderr)) == ([], [])
+    # The test is worth nothing if it was not repeated.
+    assert "***" in done.stdout, done.stdout
 
 
 MALFORMED = [

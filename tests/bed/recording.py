@@ -7,6 +7,11 @@ writes `tests/probes/recorded/mysql.json`. The suite of hostile servers plays it
 mutated, so record the plainest exchange that uses most of the protocol. While recording and replaying,
 random bytes are the same (`steady_random`), so that a login's nonce fits the recorded answer.
 
+A target of TLS names `{ca}`: what is said in TLS is recorded as it was said, after a step that tells
+where TLS began. Where it begins before anything else is said, the plain exchange is played in TLS as
+well (`in_tls`), and need not be recorded again unless something else is said there: `NAME-tls` is then
+its name. `{kubeconfig}` is a file that leads to the server.
+
 A server that tells where it is to be found (Kafka's brokers, a replica set's members) tells a place
 that leads back here: wherever it says its own port, in decimal or in four bytes, the port of whoever
 plays it is said instead.
@@ -15,31 +20,41 @@ plays it is said instead.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import posix
 import select
 import socket
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from service_precheck import net, target
+from service_precheck import net, schemes, target
+from service_precheck.access import TLS as TLS_FIRST
 from service_precheck.dns import Names
 from service_precheck.errors import NotReady
-from service_precheck.options import Target
+from service_precheck.options import Scheme, Target
 from service_precheck.stream import Attempt
-from tests.bed.sockets import Behaviour, Connection
+from tests.bed.sockets import Behaviour, Connection, Server
+from tests.bed.tls import TLS, Authority, Certificate
 
 FOLDER = Path(__file__).parents[1] / "probes" / "recorded"
 
-# Who spoke ("client" or "server") and what.
+# Who spoke ("client" or "server") and what; where TLS begins, "tls" and nothing.
 Step = tuple[str, bytes]
+BEGIN_TLS: Step = ("tls", b"")
+# RFC 8446 section 5.1: the first record of a client.
+CLIENT_HELLO = b"\x16\x03\x01"
 
 
 class Recording:
-    """An exchange: the target with `{place}` for the server, and the steps of each connection."""
+    """An exchange: the target with `{place}` for the server, and the steps of each connection.
+
+    `{ca}` in the target is the file of whom to trust, `{kubeconfig}` one that leads to the server.
+    """
 
     def __init__(
         self, name: str, target: str, connections: list[list[Step]], port: int = 0
@@ -58,6 +73,27 @@ class Recording:
             [(who, bytes.fromhex(said)) for who, said in steps] for steps in held["connections"]
         ]
         return cls(path.stem, held["target"], connections, held.get("port", 0))
+
+    @property
+    def scheme(self) -> Scheme:
+        """The scheme that was asked by."""
+        scheme = schemes.load(self.target.partition("://")[0])
+        assert scheme is not None
+        return scheme
+
+    @property
+    def speaks_tls(self) -> bool:
+        """Whether any of it is said in TLS."""
+        return any(BEGIN_TLS in steps for steps in self.connections)
+
+    def in_tls(self) -> Recording | None:
+        """All of it in TLS, None for a scheme in which TLS begins later or never."""
+        plain, _, rest = self.target.partition("://")
+        secure = f"{plain}s" if f"{plain}s" in schemes.BUILT_IN else plain
+        if secure == plain and self.scheme.option("tls") is not TLS_FIRST:
+            return None
+        connections = [[BEGIN_TLS, *steps] for steps in self.connections]
+        return Recording(f"{self.name}-tls", f"{secure}://{rest}#ca={{ca}}", connections, self.port)
 
     def server_bytes(self) -> bytes:
         """All that the server said, connections one behind the other."""
@@ -82,8 +118,50 @@ def led_back(said: bytes, port: int, here: int) -> bytes:
 
 
 def all_recordings() -> list[Recording]:
-    """Every recording, by name."""
-    return [Recording.load(path) for path in sorted(FOLDER.glob("*.json"))]
+    """Every recording by name, then in TLS those that are called as their scheme and can be played so."""
+    found = {path.stem: Recording.load(path) for path in sorted(FOLDER.glob("*.json"))}
+    for recording in list(found.values()):
+        secure = recording.in_tls() if recording.name == recording.scheme.name else None
+        if secure is not None:
+            found.setdefault(secure.name, secure)
+    return list(found.values())
+
+
+def at(text: str, place: str, authority: Authority, token: str = "recorded-token") -> str:
+    """A recording's target, for a server at `place` with a certificate of `authority`."""
+    if "{kubeconfig}" in text:
+        cluster = {"server": f"https://{place}", "certificate-authority": str(authority.file)}
+        held = {
+            "current-context": "here",
+            "contexts": [{"name": "here", "context": {"cluster": "here", "user": "here"}}],
+            "clusters": [{"name": "here", "cluster": cluster}],
+            "users": [{"name": "here", "user": {"token": token}}],
+        }
+        path = authority.folder / f"kubeconfig-{place}"
+        path.write_text(json.dumps(held))
+        text = text.replace("{kubeconfig}", str(path))
+    return text.replace("{place}", place).replace("{ca}", str(authority.file))
+
+
+_certificate: Callable[[Authority], Certificate] = functools.cache(Authority.issue)
+
+
+def shown(authority: Authority) -> TLS:
+    """TLS as whoever plays a recording speaks it."""
+    return TLS(_certificate(authority), alpn=("h2", "http/1.1"))
+
+
+@contextlib.contextmanager
+def play(
+    recording: Recording,
+    authority: Authority,
+    change: Callable[[bytes], bytes] = bytes,
+    every: float = 0,
+    patience: float | None = None,
+) -> Iterator[str]:
+    """A server that plays its part of a recording, as `replay` has it; gives the target to ask."""
+    with Server(replay(recording, change, every, patience, shown(authority))) as server:
+        yield at(recording.target, server.address, authority)
 
 
 def replay(
@@ -91,6 +169,7 @@ def replay(
     change: Callable[[bytes], bytes] = bytes,
     every: float = 0,
     patience: float | None = None,
+    tls: TLS | None = None,
 ) -> Behaviour:
     """Play the server's part to each client in turn, then close.
 
@@ -108,7 +187,11 @@ def replay(
         here = connection.socket.getsockname()[1]
         for who, part in steps:
             part = led_back(part, recording.port, here)
-            if who == "client":
+            if who == "tls":
+                assert tls is not None, "this recording speaks TLS"
+                if not _waited(connection, patience) or not tls.accept(connection):
+                    return
+            elif who == "client":
                 if not _heard(connection, len(part), patience):
                     return
             elif every:
@@ -151,13 +234,23 @@ def _heard(connection: Connection, size: int, patience: float | None) -> bool:
     while heard < size:
         # The first byte may take its time; what belongs to it comes at once.
         wait = 0.05 if heard else patience
-        if not select.select([connection.socket], [], [], wait)[0]:
+        if not _waited(connection, wait):
             return bool(heard)
         got = connection.read(size - heard)
         if not got:
             return False
         heard += len(got)
     return True
+
+
+def _waited(connection: Connection, wait: float | None) -> bool:
+    """Whether the client says something within so many seconds, or hangs up."""
+    return bool(_unread(connection.socket) or select.select([connection.socket], [], [], wait)[0])
+
+
+def _unread(channel: socket.socket) -> int:
+    """How many bytes came out of TLS and were not read yet."""
+    return channel.pending() if isinstance(channel, ssl.SSLSocket) else 0
 
 
 @contextlib.contextmanager
@@ -171,15 +264,21 @@ def steady_random() -> Iterator[None]:
         posix.urandom = before
 
 
-def record(name: str, text: str, host: str, port: int) -> Recording:
+def record(name: str, text: str, host: str, port: int, token: str = "") -> Recording:
     """Make one attempt on a target through a proxy in front of `host`; it must be ready."""
     connections: list[list[Step]] = []
-    with socket.create_server(("127.0.0.1", 0)) as listening, steady_random():
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        steady_random(),
+        Authority() as authority,
+    ):
         threading.Thread(
-            target=_forward_all, args=(listening, (host, port), connections), daemon=True
+            target=_forward_all,
+            args=(listening, (host, port), connections, shown(authority)),
+            daemon=True,
         ).start()
         own = listening.getsockname()[1]
-        leaf = target.parse(text.replace("{place}", f"127.0.0.1:{own}"))
+        leaf = target.parse(at(text, f"127.0.0.1:{own}", authority, token))
         assert isinstance(leaf, Target)
         verdict = leaf.scheme.probe(leaf, Attempt(net.monotonic() + 10, Names()))
         assert verdict.ready, verdict.seen
@@ -188,37 +287,56 @@ def record(name: str, text: str, host: str, port: int) -> Recording:
 
 
 def _forward_all(
-    listening: socket.socket, upstream: tuple[str, int], connections: list[list[Step]]
+    listening: socket.socket, upstream: tuple[str, int], connections: list[list[Step]], tls: TLS
 ) -> None:
     with contextlib.suppress(OSError):
         while True:
-            client, _ = listening.accept()
+            client, peer = listening.accept()
             server = socket.create_connection(upstream)
             steps: list[Step] = []
             connections.append(steps)
-            for source, sink, who in ((client, server, "client"), (server, client, "server")):
-                threading.Thread(
-                    target=_forward, args=(source, sink, who, steps, upstream[1]), daemon=True
-                ).start()
+            connection = Connection(client, peer, threading.Event())
+            threading.Thread(
+                target=_converse, args=(connection, server, steps, upstream[1], tls), daemon=True
+            ).start()
 
 
-def _forward(
-    source: socket.socket, sink: socket.socket, who: str, steps: list[Step], port: int
+def _converse(
+    connection: Connection, server: socket.socket, steps: list[Step], port: int, tls: TLS
 ) -> None:
-    with contextlib.suppress(OSError):
-        while said := source.recv(65_536):
-            if steps and steps[-1][0] == who:
-                steps[-1] = (who, steps[-1][1] + said)
-            else:
-                steps.append((who, said))
-            sink.sendall(led_back(said, port, sink.getsockname()[1]) if who == "server" else said)
-        sink.shutdown(socket.SHUT_WR)
+    """Pass on what is said until one hangs up. When the client begins with TLS, TLS is spoken to both."""
+    # A later version would have messages of its own in between.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    with contextlib.suppress(OSError), contextlib.closing(server):
+        while True:
+            client = connection.socket
+            source = select.select([client, server], [], [])[0][0]
+            plain = source is client and BEGIN_TLS not in steps
+            begins = client.recv(65_536, socket.MSG_PEEK).find(CLIENT_HELLO) if plain else -1
+            if begins == 0:
+                steps.append(BEGIN_TLS)
+                server = context.wrap_socket(server)
+                assert tls.accept(connection), tls.failures
+                continue
+            said = source.recv(begins if begins > 0 else 65_536)
+            while _unread(source):
+                said += source.recv(65_536)
+            if not said:
+                break
+            who, sink = ("client", server) if source is client else ("server", client)
+            before = steps.pop()[1] if steps and steps[-1][0] == who else b""
+            steps.append((who, before + said))
+            here = sink.getsockname()[1]
+            sink.sendall(led_back(said, port, here) if who == "server" else said)
+    connection.socket.close()
 
 
 if __name__ == "__main__":
     try:
-        name, text, where = sys.argv[1:]
+        name, text, where, *more = sys.argv[1:]
         host, _, port = where.rpartition(":")
-        record(name, text, host, int(port)).save()
+        record(name, text, host, int(port), *more).save()
     except NotReady as error:
         sys.exit(f"not ready: {error.verdict.cause}: {error.verdict.seen}")

@@ -1,8 +1,8 @@
 """Hostile servers: what every scheme that speaks to one has to bear, those added later included.
 
 A probe never holds because of them, never crashes, ends with its attempt, and keeps little of what it
-is sent. What a good exchange looks like comes from recordings of real servers; a scheme without one
-meets the servers that need none.
+is sent. What a good exchange looks like comes from recordings of real servers, which each service has;
+a scheme without one meets the servers that need none.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from service_precheck import schemes
 from service_precheck.model import CAUSES, Verdict
-from service_precheck.options import Scheme
-from tests.bed.recording import all_recordings, replay, steady_random
+from service_precheck.options import Scheme, Target
+from service_precheck.target import parse
+from tests.bed.recording import all_recordings, at, play, steady_random
 from tests.bed.sockets import Behaviour, Server, babble, close, hang, reset, say
 from tests.bed.tls import TLS, Authority
 from tests.probes.conftest import Ask
@@ -37,7 +38,7 @@ def of(name: str) -> Scheme:
 
 
 def texts() -> dict[str, str]:
-    """A target of each scheme that speaks to a server, with `{place}` for where it is."""
+    """A target of each scheme that speaks to a server, to be put `at` where that is."""
     found = {}
     for name in schemes.BUILT_IN:
         scheme = of(name)
@@ -67,13 +68,16 @@ OTHERS: dict[str, bytes] = {
     # A server of another scheme speaks first, or answers what it cannot understand.
     name: next((said for who, said in recording.connections[0] if who == "server"), b"")
     for name, recording in RECORDINGS.items()
+    if not recording.speaks_tls
 }
 
 
 def speaks_tls(name: str) -> bool:
     """Whether a target of `TEXTS` is asked in TLS."""
+    if name in RECORDINGS:
+        return RECORDINGS[name].speaks_tls
     scheme, _, tls = name.partition("+")
-    options = {option.name for option in of(scheme).options} if name not in RECORDINGS else set()
+    options = {option.name for option in of(scheme).options}
     return bool(tls) or ("ca" in options and "tls" not in options)
 
 
@@ -126,10 +130,10 @@ def leaks() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_accepts_and_says_nothing(name: str, ask: Ask) -> None:
+def test_accepts_and_says_nothing(name: str, ask: Ask, authority: Authority) -> None:
     """fault 3: a server that accepts and hangs is `no-reply`, when the attempt ends."""
     with Server(hang) as server:
-        verdict = ask(TEXTS[name].replace("{place}", server.address), LIMIT)
+        verdict = ask(at(TEXTS[name], server.address, authority), LIMIT)
     not_ready(verdict)
     # Where the protocol lets the probe ask a second way, it may know more than that.
     assert verdict.cause in ("no-reply", "no-leader", "no-quorum")
@@ -137,19 +141,21 @@ def test_accepts_and_says_nothing(name: str, ask: Ask) -> None:
 
 @pytest.mark.parametrize("name", TEXTS)
 @pytest.mark.parametrize("behaviour", [close, reset()], ids=["closes", "resets"])
-def test_accepts_and_hangs_up(name: str, behaviour: Behaviour, ask: Ask) -> None:
+def test_accepts_and_hangs_up(
+    name: str, behaviour: Behaviour, ask: Ask, authority: Authority
+) -> None:
     """fault 2: accepted, then closed or reset, is `closed-early`."""
     with Server(behaviour) as server:
-        verdict = ask(TEXTS[name].replace("{place}", server.address), 5)
+        verdict = ask(at(TEXTS[name], server.address, authority), 5)
     not_ready(verdict)
     assert verdict.cause == "closed-early"
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_nobody_listens(name: str, ask: Ask) -> None:
+def test_nobody_listens(name: str, ask: Ask, authority: Authority) -> None:
     """fault 1: a closed port is `refused`."""
     with Server(hang, opened=False) as server:
-        verdict = ask(TEXTS[name].replace("{place}", server.address), 5)
+        verdict = ask(at(TEXTS[name], server.address, authority), 5)
     assert verdict.cause == "refused"
 
 
@@ -157,10 +163,10 @@ def test_nobody_listens(name: str, ask: Ask) -> None:
 @pytest.mark.parametrize(
     "chunk", [b"x", b"\0", b"\xff", b"\r\n", b"\x00\x00\x00\x01", b"a b: c\r\n"]
 )
-def test_endless_greeting(name: str, chunk: bytes, ask: Ask) -> None:
+def test_endless_greeting(name: str, chunk: bytes, ask: Ask, authority: Authority) -> None:
     """fault 5: a server that never stops talking is no reason to hold, or to keep it all."""
     with Server(babble(chunk * (16_384 // len(chunk)))) as server:
-        target = TEXTS[name].replace("{place}", server.address)
+        target = at(TEXTS[name], server.address, authority)
         ask(target, LIMIT)
         tracemalloc.start()
         try:
@@ -174,13 +180,13 @@ def test_endless_greeting(name: str, chunk: bytes, ask: Ask) -> None:
 
 @pytest.mark.parametrize("other", OTHERS)
 @pytest.mark.parametrize("name", TEXTS)
-def test_another_protocol(name: str, other: str, ask: Ask) -> None:
+def test_another_protocol(name: str, other: str, ask: Ask, authority: Authority) -> None:
     """A server of another kind does not make it hold, whether it speaks first or answers."""
     if other in RECORDINGS and same_protocol(name, other):
         return
     for behaviour in (say(OTHERS[other], close), then(OTHERS[other], close)):
         with Server(behaviour) as server:
-            not_ready(ask(TEXTS[name].replace("{place}", server.address), 2))
+            not_ready(ask(at(TEXTS[name], server.address, authority), 2))
 
 
 SETTINGS = b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64"
@@ -197,14 +203,16 @@ SETTINGS = b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64"
     ids=["smtp", "tls alert", "tls hello", "http2"],
 )
 @pytest.mark.parametrize("name", TEXTS)
-def test_another_protocol_is_named(name: str, said: bytes, told: str, ask: Ask) -> None:
+def test_another_protocol_is_named(
+    name: str, said: bytes, told: str, ask: Ask, authority: Authority
+) -> None:
     """What is asked plainly, and answered in something else, says in what, in the same words."""
     # To the one it is right, to the other a length.
     right = said == SETTINGS and TEXTS[name].startswith(("etcd:", "grpc:", "kafka:"))
     if speaks_tls(name) or right:
         return
     with Server(then(said, close)) as server:
-        verdict = ask(TEXTS[name].replace("{place}", server.address), 2)
+        verdict = ask(at(TEXTS[name], server.address, authority), 2)
     assert verdict.cause == "protocol"
     assert verdict.seen.partition(server.address)[2].startswith((" does not speak ", told))
     assert told in verdict.seen
@@ -224,46 +232,66 @@ def test_tls_where_plain_was_expected(name: str, ask: Ask, authority: Authority)
     if speaks_tls(name):
         return
     with Server(hang, tls=TLS(authority.issue())) as server:
-        not_ready(ask(TEXTS[name].replace("{place}", server.address), LIMIT))
+        not_ready(ask(at(TEXTS[name], server.address, authority), LIMIT))
 
 
 @pytest.mark.parametrize("other", OTHERS)
 @pytest.mark.parametrize("name", [name for name in TEXTS if speaks_tls(name)])
-def test_plain_where_tls_was_expected(name: str, other: str, ask: Ask) -> None:
+def test_plain_where_tls_was_expected(
+    name: str, other: str, ask: Ask, authority: Authority
+) -> None:
     """fault 15: a plain server, asked in TLS, does not hold, and no password is sent to it."""
+    text = TEXTS[name]
+    if name not in RECORDINGS and of(name.partition("+")[0]).form != "host:port":
+        text = text.replace("{place}", "user:not-for-you@{place}")
     with Server(then(OTHERS[other], hang)) as server:
-        place = f"user:not-for-you@{server.address}"
-        form = of(name.partition("+")[0]).form
-        text = TEXTS[name].replace("{place}", server.address if form == "host:port" else place)
+        text = at(text, server.address, authority)
         not_ready(ask(text, LIMIT))
         heard = b"".join(bytes(connection.received) for connection in server.connections)
-    assert b"not-for-you" not in heard
+    leaf = parse(text)
+    assert isinstance(leaf, Target)
+    # What some send instead of a password, as they were recorded.
+    for secret in (leaf.password or "recorded-token", "recorded-token"):
+        assert secret.encode() not in heard
 
 
 # From here on: what a real server said, changed.
+
+SERVICES = [name for name in schemes.BUILT_IN if of(name).cost]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_service_is_recorded(name: str) -> None:
+    """A service has a recorded exchange, in TLS too where it speaks that: what follows here, the secrets',
+    the signals' and the imports' tests have it from there."""
+    own = [recording for recording in RECORDINGS.values() if recording.scheme.name == name]
+    assert own, f"python -m tests.bed.recording {name} ... records one"
+    if of(name).option("ca") is not None:
+        assert any(recording.speaks_tls for recording in own), "none of them is in TLS"
+
 
 recorded = pytest.mark.parametrize("name", RECORDINGS)
 
 
 @recorded
-def test_the_recording_is_good(name: str, ask: Ask) -> None:
+def test_the_recording_is_good(name: str, ask: Ask, authority: Authority) -> None:
     """Played as it was recorded, it holds: so what follows is about what was changed."""
-    with Server(replay(RECORDINGS[name])) as server, steady_random():
-        verdict = ask(RECORDINGS[name].target.replace("{place}", server.address), 5)
+    with play(RECORDINGS[name], authority) as target, steady_random():
+        verdict = ask(target, 5)
     assert verdict.ready, verdict.seen
 
 
 @recorded
-def test_a_byte_at_a_time(name: str, ask: Ask) -> None:
+def test_a_byte_at_a_time(name: str, ask: Ask, authority: Authority) -> None:
     """fault 4: slow bytes do not prolong the attempt: one deadline holds for all of them."""
-    with Server(replay(RECORDINGS[name], every=0.05)) as server, steady_random():
-        verdict = ask(RECORDINGS[name].target.replace("{place}", server.address), LIMIT)
+    with play(RECORDINGS[name], authority, every=0.05) as target, steady_random():
+        verdict = ask(target, LIMIT)
     not_ready(verdict)
     assert verdict.cause == "no-reply"
 
 
 @recorded
-def test_closed_at_each_byte(name: str, ask: Ask) -> None:
+def test_closed_at_each_byte(name: str, ask: Ask, authority: Authority) -> None:
     """Cut short anywhere it does not hold, up to the byte that proves it; goodbyes may be missing."""
     recording = RECORDINGS[name]
     size = len(recording.server_bytes())
@@ -271,9 +299,9 @@ def test_closed_at_each_byte(name: str, ask: Ask) -> None:
     cuts = sorted({*range(0, size, max(1, size // 300)), *range(min(64, size)), size})
     held = []
     for cut in cuts:
-        behaviour = replay(recording, lambda said, cut=cut: said[:cut])  # type: ignore[misc]
-        with Server(behaviour) as server, steady_random():
-            verdict = ask(recording.target.replace("{place}", server.address), 2)
+        playing = play(recording, authority, lambda said, cut=cut: said[:cut])  # type: ignore[misc]
+        with playing as target, steady_random():
+            verdict = ask(target, 2)
         if verdict.ready:
             held.append(cut)
             continue
@@ -285,7 +313,7 @@ def test_closed_at_each_byte(name: str, ask: Ask) -> None:
 
 
 @recorded
-def test_huge_lengths(name: str, ask: Ask) -> None:
+def test_huge_lengths(name: str, ask: Ask, authority: Authority) -> None:
     """A length that is far too long, anywhere, is neither waited for in vain nor kept room for."""
     recording = RECORDINGS[name]
     size = len(recording.server_bytes())
@@ -293,13 +321,14 @@ def test_huge_lengths(name: str, ask: Ask) -> None:
     try:
         for at in sorted({*range(min(size, 48)), *range(0, size, max(1, size // 50))}):
             for length in (b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff"):
-                behaviour = replay(
+                playing = play(
                     recording,
+                    authority,
                     lambda said, at=at, length=length: said[:at] + length + said[at + 4 :],  # type: ignore[misc]
                     patience=0.1,
                 )
-                with Server(behaviour) as server, steady_random():
-                    verdict = ask(recording.target.replace("{place}", server.address), 2)
+                with playing as target, steady_random():
+                    verdict = ask(target, 2)
                 assert verdict.ready or verdict.cause in CAUSES
         _, peak = tracemalloc.get_traced_memory()
     finally:
@@ -318,6 +347,7 @@ FORGED: dict[str, tuple[tuple[bytes, bytes, str], ...]] = {
     "etcd": ((b"\x18\x02 \x02 \x01", b"\x18\x02 \x02 \x00", "missing-object"),),
     "grpc": ((b"\x00\x02\x08\x01", b"\x00\x02\x08\x02", "not-ready"),),
     "kafka": ((b"v=", b"v=A", "protocol"),),
+    "kube": ((b'"type":"Complete"', b'"type":"Complexe"', "not-ready"),),
     "mongodb": (
         (b"isWritablePrimary\x00\x01", b"isWritablePrimary\x00\x00", "starting"),
         (b"rs0", b"rs1", "missing-object"),
@@ -332,6 +362,10 @@ FORGED: dict[str, tuple[tuple[bytes, bytes, str], ...]] = {
     ),
     "postgresql-standby": ((b"\x01t\x00\x00\x00\x02on", b"\x01f\x00\x00\x00\x02on", "not-ready"),),
     "postgresql-stranger": ((b"NR", b"NQ", "protocol"),),
+    "postgresql-tls": (
+        (b"\x01f\x00\x00\x00\x03off", b"\x01t\x00\x00\x00\x03off", "read-only"),
+        (b"v=c", b"v=d", "protocol"),
+    ),
     "redis": (
         (b"role:master", b"role:slave\r", "not-ready"),
         (b"\r\n:1\r\n", b"\r\n:0\r\n", "missing-object"),
@@ -345,24 +379,24 @@ FORGED: dict[str, tuple[tuple[bytes, bytes, str], ...]] = {
 
 
 @recorded
-def test_what_takes_the_proof_away(name: str, ask: Ask) -> None:
+def test_what_takes_the_proof_away(name: str, ask: Ask, authority: Authority) -> None:
     """A server that says the opposite of what is asked for does not hold, whatever it says beside that."""
     recording = RECORDINGS[name]
-    for old, new, cause in FORGED[name]:
+    for old, new, cause in FORGED[name if name in FORGED else name.removesuffix("-tls")]:
         assert old in recording.server_bytes()
 
         def change(said: bytes, old: bytes = old, new: bytes = new) -> bytes:
             return said.replace(old, new)
 
-        with Server(replay(recording, change, patience=0.1)) as server, steady_random():
-            verdict = ask(recording.target.replace("{place}", server.address), 2)
+        with play(recording, authority, change, patience=0.1) as target, steady_random():
+            verdict = ask(target, 2)
         assert (verdict.cause, old) == (cause, old), verdict
 
 
 @recorded
 @settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_mutations(name: str, data: st.DataObject, ask: Ask) -> None:
+def test_mutations(name: str, data: st.DataObject, ask: Ask, authority: Authority) -> None:
     """Whatever a server says instead is a verdict and never a crash."""
     recording = RECORDINGS[name]
     size = len(recording.server_bytes())
@@ -375,11 +409,11 @@ def test_mutations(name: str, data: st.DataObject, ask: Ask) -> None:
     )
 
     def change(said: bytes) -> bytes:
-        for at, gone, come in edits:
-            said = said[:at] + come + said[at + gone :]
+        for where, gone, come in edits:
+            said = said[:where] + come + said[where + gone :]
         return said
 
-    with Server(replay(recording, change, patience=0.1)) as server, steady_random():
-        verdict = ask(recording.target.replace("{place}", server.address), 1)
+    with play(recording, authority, change, patience=0.1) as target, steady_random():
+        verdict = ask(target, 1)
     assert verdict.ready or verdict.cause in CAUSES
     assert verdict.seen.isprintable()

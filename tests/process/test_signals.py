@@ -20,8 +20,9 @@ import pytest
 from tests.bed.limits import PID1
 from tests.bed.names import Reply, ScriptedDNS
 from tests.bed.process import Gate, Wrapper, run
-from tests.bed.recording import all_recordings, replay
-from tests.bed.sockets import Behaviour, Full, Server, hang
+from tests.bed.recording import Recording, all_recordings, at, play
+from tests.bed.sockets import Full, Server, hang
+from tests.bed.tls import Authority
 from tests.bed.world import Etc, World, resolv_conf
 
 MOMENTS = 20
@@ -33,6 +34,8 @@ SIGNALS = [
 ]
 
 Start = Callable[[ExitStack], Gate]
+# Starts a server for a recording's target, and gives the target.
+Way = Callable[[Recording, Authority, ExitStack], str]
 
 
 def held_up(arguments: list[str], **options: object) -> Start:
@@ -163,32 +166,26 @@ def test_any_moment(phase: str, number: int, status: int) -> None:
             assert gate.wait(SOON).status == status
 
 
-def services() -> dict[str, Start]:
-    """Each exchange with a service: before the server says anything, and in the middle of it."""
-    found = {}
-    for recording in all_recordings():
-        for name, behaviour in (("silent", hang), ("slow", replay(recording, every=0.02))):
-            found[f"{recording.name}, {name}"] = asking(recording.target, behaviour)
-    return found
+def silent(recording: Recording, authority: Authority, stack: ExitStack) -> str:
+    """A target of a service that accepts and says nothing."""
+    server = stack.enter_context(Server(hang))
+    return at(recording.target, server.address, authority)
 
 
-def asking(target: str, behaviour: Behaviour) -> Start:
-    def start(stack: ExitStack) -> Gate:
-        server = stack.enter_context(Server(behaviour))
-        return stack.enter_context(Gate(target.replace("{place}", server.address)))
-
-    return start
-
-
-SERVICES = services()
+def slow(recording: Recording, authority: Authority, stack: ExitStack) -> str:
+    """A target of a service that is in the middle of its answers for long."""
+    return stack.enter_context(play(recording, authority, every=0.02))
 
 
 @pytest.mark.parametrize(("number", "status"), SIGNALS)
-@pytest.mark.parametrize("phase", SERVICES)
-def test_any_moment_of_a_service(phase: str, number: int, status: int) -> None:
-    """fault 38, fault 39: whatever a service is being asked, and however slowly it answers."""
+@pytest.mark.parametrize("way", [silent, slow], ids=["silent", "slow"])
+@pytest.mark.parametrize("recording", all_recordings(), ids=lambda recording: recording.name)
+def test_any_moment_of_a_service(
+    recording: Recording, way: Way, number: int, status: int, authority: Authority
+) -> None:
+    """fault 38, fault 39: whatever a service is being asked, in TLS too, and however slowly it answers."""
     with ExitStack() as stack:
-        gates = [SERVICES[phase](stack) for _ in range(5)]
+        gates = [stack.enter_context(Gate(way(recording, authority, stack))) for _ in range(5)]
         for gate in gates:
             await_handlers(gate)
             time.sleep(random.uniform(0.0, 0.1))

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.bed.daemon import Daemon
+from tests.bed.fixtures import Enter
 from tests.bed.ports import free_port
-from tests.bed.process import need, run
+from tests.bed.process import PIP, Gate, need, run
 from tests.bed.services.postgresql import PostgreSQL
+from tests.bed.world import World
 from tests.probes.conftest import Ask
+from tools.servers import cache
 
-PAGE = Path(__file__).parents[2] / "docs" / "schemes" / "others.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "schemes" / "others.md"
 
 pytestmark = [pytest.mark.xdist_group("others"), pytest.mark.timeout(120)]
 
 
 def example(*swaps: tuple[str, str]) -> str:
     """The page's one example that has the first of each pair, with the second in its place."""
-    (text,) = re.findall(
-        rf"^service-precheck '(.*{swaps[0][0]}.*)'$", PAGE.read_text(), re.MULTILINE
-    )
+    (text,) = re.findall(rf"['`]([^'`\n]*{swaps[0][0]}[^'`\n]*)['`]", PAGE.read_text())
     assert isinstance(text, str)
     for there, here in swaps:
         text = text.replace(there, here)
@@ -53,6 +59,34 @@ def test_health_page(nats: tuple[int, int], ask: Ask) -> None:
     assert refused.cause == "unexpected-body"
 
 
+def test_health_of_a_cluster(enter: Enter, tmp_path: Path) -> None:
+    """MinIO listens, lives and is "ready" without the half that it needs to take writes; its cluster's page
+    waits for that half, and falls back when it is gone."""
+    minio = cache() / "bin" / "minio"
+    if not minio.exists():
+        pytest.skip("needs MinIO (python -m tools.servers services)")
+    # It takes no loopback address in a container.
+    host = "10.53.0.2"
+    world = enter(World(host))
+    nodes = (f"{host}:9001", f"{host}:9002")
+    drives = [f"http://{node}{tmp_path}/{node[-1]}/{drive}" for node in nodes for drive in "ab"]
+    # So that it takes drives that are folders of one disk.
+    env = {"MINIO_CI_CD": "1", "HOME": str(tmp_path)}
+    words = [(str(minio), "server", "--address", node, *drives) for node in nodes]
+    enter(Daemon(*words[0], inside=[world], env=env))
+    page = example(("minio.shop:9000", nodes[0]))
+    waiting = enter(Gate(page, "-v", inside=[world]))
+    waiting.wait_output("503 Service Unavailable")
+    for held in (nodes[0], *(page.replace("cluster", other) for other in ("live", "ready"))):
+        assert run(held, "--timeout=30s", inside=[world]).status == 0
+    assert waiting.running()
+    other = enter(Daemon(*words[1], inside=[world], env=env))
+    assert waiting.wait(60).status == 0
+    other.stop()
+    left = enter(Gate(page, inside=[world]))
+    left.wait_output("503 Service Unavailable")
+
+
 def test_greeting(nats: tuple[int, int], ask: Ask) -> None:
     """NATS greets with what it is; its monitoring port does not."""
     port, monitoring = nats
@@ -72,6 +106,72 @@ def test_question_and_answer(ask: Ask) -> None:
         server.pause()
         assert ask(text, timeout=0.5).cause == "no-reply"
         server.resume()
+
+
+@pytest.fixture(scope="module")
+def mail() -> Iterator[int]:
+    """Return the port of a mail server, Exim."""
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="bed-mail-") as made:
+        folder = Path(made)
+        folder.chmod(0o755)
+        if os.geteuid() == 0:
+            shutil.chown(folder, "nobody", "nogroup")
+        settings = folder / "exim.conf"
+        settings.write_text(
+            f"spool_directory = {folder}\nlog_file_path = {folder}/%s.log\n"
+            f"pid_file_path = {folder}/pid\nprimary_hostname = mail.shop.example\n"
+            "exim_user = nobody\nexim_group = nogroup\n"
+        )
+        exim = need("exim4", "exim4-daemon-light")
+        words = ("-C", str(settings), "-bdf", "-oX", f"127.0.0.1.{port}")
+        with Daemon(exim, *words) as server:
+            server.wait_until(lambda: run(f"127.0.0.1:{port}", "--timeout=1s").status == 0)
+            yield port
+
+
+def test_mail(mail: int, nats: tuple[int, int], ask: Ask) -> None:
+    """A mail server greets by itself; what greets otherwise is none."""
+    verdict = ask(example(("tcp://mail.shop:25", f"tcp://127.0.0.1:{mail}")))
+    assert verdict.ready, verdict
+    other = example(("tcp://mail.shop:25", f"tcp://127.0.0.1:{nats[0]}"))
+    assert ask(other, timeout=0.5).cause == "unexpected-body"
+
+
+def test_ssh(mail: int, tmp_path: Path, ask: Ask) -> None:
+    """SSH greets by itself, once it listens; a mail server is none."""
+    port = free_port()
+    text = example(here("git.shop:22", port))
+    assert ask(text).cause == "refused"
+    key = tmp_path / "key"
+    keygen = need("ssh-keygen", "openssh-client")
+    subprocess.run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    if os.geteuid() == 0:
+        # Where it gives up its rights; Debian's unit makes it at each start.
+        Path("/run/sshd").mkdir(exist_ok=True)
+    given = (f"Port={port}", "ListenAddress=127.0.0.1", f"HostKey={key}", "PidFile=none")
+    words = ("-D", "-e", "-f", "/dev/null", *(f"-o{each}" for each in given))
+    with Daemon(need("sshd", "openssh-server"), *words) as server:
+        server.wait_until(lambda: ask(text).ready)
+    other = example(here("git.shop:22", mail))
+    assert ask(other, timeout=0.5).cause == "unexpected-body"
+
+
+def test_scheme_of_a_package(mail: int, tmp_path: Path) -> None:
+    """The example's package asks the mail server who it is."""
+    information = tmp_path / "precheck_smtp-1.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: precheck-smtp\nVersion: 1\n"
+    )
+    (information / "entry_points.txt").write_text(
+        "[service_precheck.schemes]\nsmtp = precheck_smtp:SMTP\n"
+    )
+    text = example(("smtp://mail.shop:25", f"smtp://127.0.0.1:{mail}"))
+    env = {"PYTHONPATH": f"{tmp_path}:{ROOT / 'examples' / 'custom-scheme'}"}
+    done = run(text, "--timeout=30s", command=PIP, env=env)
+    assert done.status == 0, done.stderr
+    assert "takes mail: mail.shop.example ESMTP Exim" in done.stderr
 
 
 def test_client_of_its_own() -> None:

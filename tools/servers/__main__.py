@@ -23,6 +23,7 @@ def services() -> None:
     chroot.bring()
     golang.etcd()
     golang.ferretdb()
+    golang.minio()
 
 
 def cluster() -> None:

@@ -37,12 +37,14 @@ SERVICES = (
     "default-jdk-headless",
     "etcd-client",
     "etcd-server",
+    "exim4-daemon-light",
     "galera-4",
     "mariadb-server",
     "maven",
     "memcached",
     "mmdebstrap",
     "nats-server",
+    "openssh-server",
     "pgbouncer",
     "postgresql",
     "rabbitmq-server",
@@ -70,11 +72,13 @@ UNITS = {
     "containerd": "containerd.service",
     "docker-registry": "docker-registry.service",
     "etcd-server": "etcd.service",
+    "exim4-daemon-light": "exim4.service exim4-base.timer",
     "knot": "knot.service",
     "mariadb-server": "mariadb.service",
     "memcached": "memcached.service",
     "nats-server": "nats-server.service",
     "nginx-light": "nginx.service",
+    "openssh-server": "ssh.service",
     "pgbouncer": "pgbouncer.service",
     "podman": "podman.socket",
     "postgresql": "postgresql.service",
@@ -102,13 +106,18 @@ def bring(packages: Sequence[str]) -> None:
     with _no_service_starts():
         subprocess.run(["apt-get", "-qq", "update"], env=environment, check=True)
         subprocess.run(
-            ["apt-get", "-qq", "install", "--yes", "--no-install-recommends", *missing],
+            # Nothing of the machine's own has to go for a test: rather it is told.
+            [
+                *("apt-get", "-qq", "install", "--yes"),
+                *("--no-install-recommends", "--no-remove"),
+                *missing,
+            ],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             check=True,
         )
-    units = [UNITS[package] for package in missing if package in UNITS]
+    units = [unit for package in missing for unit in UNITS.get(package, "").split()]
     if units and shutil.which("systemctl"):
         subprocess.run(["systemctl", "--quiet", "disable", *units], check=True)
 

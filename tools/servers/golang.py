@@ -20,6 +20,7 @@ COREDNS = "v1.12.4"
 ETCD = "v3.6.6"
 FERRETDB = "v1.24.0"
 KUBERNETES = "v1.34.4"
+MINIO = "v0.0.0-20260212201848-7aac2a2c5b7c"
 HELM = "v3.19.0"
 KUSTOMIZE = "v5.7.1"
 KUSTOMIZE_CONTROLLER = "v1.9.5"
@@ -60,6 +61,11 @@ def ferretdb() -> None:
         *("ferretdb", FERRETDB, "two minutes", _required),
         *(f"{module} {FERRETDB}", f"{module}/cmd/ferretdb", "build/version/version.txt"),
     )
+
+
+def minio() -> None:
+    """MinIO, an object store that speaks S3's protocol, has no `replace` lines, and installs by name."""
+    _build("minio", MINIO, "ten minutes", _by_name, f"github.com/minio/minio@{MINIO}")
 
 
 def kubernetes() -> None:
