@@ -38,7 +38,9 @@ def read(path: str, most: int) -> str:
         # Without O_NONBLOCK a pipe that nobody writes to would hold the probe for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
-            raw = os.read(descriptor, most + 1)
+            # Room for what is there alone; a pipe tells no size.
+            room = max(MOST, os.fstat(descriptor).st_size)
+            raw = os.read(descriptor, min(room, most) + 1)
         finally:
             os.close(descriptor)
         text = raw.decode()
