@@ -388,7 +388,7 @@ def test_what_takes_the_proof_away(name: str, ask: Ask, authority: Authority) ->
         def change(said: bytes, old: bytes = old, new: bytes = new) -> bytes:
             return said.replace(old, new)
 
-        with play(recording, authority, change, patience=0.1) as target, steady_random():
+        with play(recording, authority, change, patience=1.0) as target, steady_random():
             verdict = ask(target, 2)
         assert (verdict.cause, old) == (cause, old), verdict
 
