@@ -117,7 +117,9 @@ def build(archive: Archive, source: Path, licence: Path, openssl: list[str]) -> 
 
 def _ours(source: Path, modules: dict[str, Path], licence: Path) -> Layer:
     for path in source.rglob("*"):
-        if path.is_file() and path.suffix not in (".py", ".pyc") and path.name != "py.typed":
+        if path.parent.name == "__pycache__" or not path.is_file():
+            continue
+        if path.suffix != ".py" and path.name != "py.typed":
             raise Failed(f"{path} is no module; the image holds modules only")
     index: loader.Index = {}
     codes = b""
