@@ -272,7 +272,8 @@ def test_outputs(output: str, end: str, bench: Bench, tmp_path: Path) -> None:
     options: dict[str, object] = {"env": bench.env}
     if output == "live":
         options["tty"] = (200, 300)
-    with Gate(*words, "--timeout=6s", **options) as gate:  # type: ignore[arg-type]
+    limit = "6s" if end == "timeout" else "50s"
+    with Gate(*words, f"--timeout={limit}", **options) as gate:  # type: ignore[arg-type]
         if end == "signal":
             while not log.read_text() and gate.running():
                 os.sched_yield()
