@@ -16,8 +16,9 @@ from bench.launch import Failed
 from bench.results import MILLI, Goal, Row
 from bench.rivals import GATE, NAME, PAGE, PORT, WAIT4X, Field
 from bench.scene import HOST, RESOLVER, SILENT, Pod, Ports, pod
-from tests.bed.recording import Recording, all_recordings, replay
+from tests.bed.recording import Recording, all_recordings, at, replay, shown
 from tests.bed.sockets import Behaviour, Connection, Server, hang
+from tests.bed.tls import TLS, Authority
 
 WITHIN = 200.0
 # Seconds between two bytes: an attempt is over before the shortest of the answers is.
@@ -96,6 +97,7 @@ def sigterm(field: Field, *, quick: bool) -> Iterator[Row]:
         pod() as scene,
         Ports(scene.world, 1) as ports,
         Server(hang, host=HOST, place=scene.world) as mute,
+        Authority() as authority,
     ):
         scene.world.drop(SILENT)
         closed, silent = ports.address(0), f"{SILENT}:80"
@@ -130,17 +132,18 @@ def sigterm(field: Field, *, quick: bool) -> Iterator[Row]:
         ask = field.of(PORT, GATE)[GATE]
         spoken: list[float] = []
         for recording in all_recordings():
-            with Server(_drawled(recording), host=HOST, place=scene.world) as service:
-                rivals = {GATE: ask(recording.target.replace("{place}", service.address))}
+            behaviour = _drawled(recording, shown(authority))
+            with Server(behaviour, host=HOST, place=scene.world) as service:
+                rivals = {GATE: ask(at(recording.target, service.address, authority))}
                 spoken += _taken(scene, recording.name, rivals, rounds // 4)[GATE]
         yield _row("a service's answer, byte by byte", {GATE: spoken})
 
 
-def _drawled(recording: Recording) -> Behaviour:
+def _drawled(recording: Recording, tls: TLS) -> Behaviour:
     """A server that says to every client what it said in the recording, slower than anybody waits for."""
 
     def behave(connection: Connection) -> None:
-        replay(recording, every=DRAWL)(connection)
+        replay(recording, every=DRAWL, tls=tls)(connection)
 
     return behave
 
