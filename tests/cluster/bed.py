@@ -66,9 +66,9 @@ class Cluster:
 
     def kubectl(self, *words: str, given: str | None = None, check: bool = True) -> str:
         """Run kubectl as administrator; its output. Fails with its error unless `check` is false."""
-        done = subprocess.run(
-            self.inside(*KUBECTL, *words), input=given, capture_output=True, text=True
-        )
+        # `kubectl wait` waits for a cluster that is gone, too.
+        kubectl = self.inside("setpriv", "--pdeathsig", "KILL", *KUBECTL)
+        done = subprocess.run([*kubectl, *words], input=given, capture_output=True, text=True)
         assert not check or done.returncode == 0, f"kubectl {' '.join(words)}: {done.stderr}"
         return done.stdout if done.returncode == 0 else done.stderr
 

@@ -58,6 +58,8 @@ def name(node: Node, known: str, more: str) -> None:
 def _images(node: Node, *words: str) -> str:
     """What a node's container runtime says to words about its images."""
     ctr = ["ctr", "--address", str(node.socket), "--namespace", "k8s.io", "images", *words]
+    # It waits for a runtime that is gone: it has to go with us, however we do.
+    ctr = ["setpriv", "--pdeathsig", "KILL", *ctr]
     return subprocess.run(ctr, check=True, capture_output=True, text=True).stdout
 
 
