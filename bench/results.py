@@ -46,7 +46,12 @@ class Row:
         self.key = key
         self.title = title
         self.unit = unit
-        self.samples = {name: values for name, values in samples.items() if values}
+        # As they are written down, so that a page made anew from its samples is the same.
+        self.samples = {
+            name: [round(float(value), 5) for value in values]
+            for name, values in samples.items()
+            if values
+        }
         self.goals = goals
         self.paired = paired
         self.note = note
@@ -180,8 +185,6 @@ def as_json(row: Row) -> dict[str, object]:
         "unit": row.unit,
         "paired": row.paired,
         "note": row.note,
-        "samples": {
-            name: [round(float(v), 5) for v in values] for name, values in row.samples.items()
-        },
+        "samples": row.samples,
         "goals": goals,
     }
