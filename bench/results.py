@@ -175,7 +175,7 @@ def as_json(row: Row) -> dict[str, object]:
                 "against": goal.against,
                 "subject": goal.subject,
                 "figure": goal.figure,
-                "value": found and round(float(found[0]), 4),
+                "value": found and round(found[0], 4),
                 "reached": found and found[1],
             }
         )

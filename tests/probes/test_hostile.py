@@ -326,12 +326,12 @@ def test_huge_lengths(name: str, ask: Ask, authority: Authority) -> None:
     tracemalloc.start()
     try:
         spread = range(0, size, max(1, size // many(name, 50)))
-        for at in sorted({*range(min(size, many(name, 48))), *spread}):
+        for here in sorted({*range(min(size, many(name, 48))), *spread}):
             for length in (b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff"):
                 playing = play(
                     recording,
                     authority,
-                    lambda said, at=at, length=length: said[:at] + length + said[at + 4 :],  # type: ignore[misc]
+                    lambda said, here=here, length=length: said[:here] + length + said[here + 4 :],  # type: ignore[misc]
                     patience=0.1,
                 )
                 with playing as target, steady_random():

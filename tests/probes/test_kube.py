@@ -1836,18 +1836,25 @@ def test_a_user_without_a_name_or_a_home() -> None:
     assert (done.status, "this is no pod" in done.stderr) == (124, True)
 
 
-@pytest.fixture
-def secure() -> Iterator[tuple[ApiServer, Authority]]:
-    """An API server in TLS that asks for a client's certificate, and takes none too."""
+@contextlib.contextmanager
+def in_tls(name: str, clients: ssl.VerifyMode) -> Iterator[tuple[ApiServer, Authority]]:
+    """An API server in TLS whose certificate is for a name, and that asks for one of its clients so."""
     with Authority() as authority:
-        certificate = authority.issue("127.0.0.1")
+        certificate = authority.issue(name)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate.chain, certificate.key)
         context.load_verify_locations(authority.file)
-        context.verify_mode = ssl.CERT_OPTIONAL
+        context.verify_mode = clients
         with closing(ApiServer(tls=context)) as made:
             made.lists = [listed("1", named("a"))]
             yield made, authority
+
+
+@pytest.fixture
+def secure() -> Iterator[tuple[ApiServer, Authority]]:
+    """An API server in TLS that asks for a client's certificate, and takes none too."""
+    with in_tls("127.0.0.1", ssl.CERT_OPTIONAL) as made:
+        yield made
 
 
 def test_in_a_pod_by_its_service_account(
@@ -1935,15 +1942,8 @@ def test_in_a_pod_a_kubeconfig_goes_first(
 @pytest.fixture
 def demanding() -> Iterator[tuple[ApiServer, Authority]]:
     """An API server in TLS, called api.example, that lets nobody in without a client's certificate."""
-    with Authority() as authority:
-        certificate = authority.issue("api.example")
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate.chain, certificate.key)
-        context.load_verify_locations(authority.file)
-        context.verify_mode = ssl.CERT_REQUIRED
-        with closing(ApiServer(tls=context)) as made:
-            made.lists = [listed("1", named("a"))]
-            yield made, authority
+    with in_tls("api.example", ssl.CERT_REQUIRED) as made:
+        yield made
 
 
 def encoded(path: Path) -> str:
